@@ -1,0 +1,1 @@
+"""The floor: clock, randomness, disk, tasks, configuration, telemetry. Imports nothing of Atoll."""

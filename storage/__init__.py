@@ -1,0 +1,1 @@
+"""One node: devices, rows, blobs, erasure coding and the node protocol."""

@@ -1,0 +1,1 @@
+"""Erasure codecs behind one contract: ISA-L (pyeclib) and zfec."""

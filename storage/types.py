@@ -1,0 +1,277 @@
+"""The words that travel between the proxy core and devices: rows, versions, blobs and their messages.
+
+Row messages are msgspec structs encoded as tagged msgpack arrays; payloads travel beside them as raw
+bytes. The row protocol itself is `storage/device/register.py` (replica) and `proxy/core/register.py`
+(client); DESIGN section 5 says why each rule is there.
+"""
+
+import enum
+from typing import Final
+
+import msgspec
+
+STAMP_BYTES: Final = 16
+VERSION_BYTES: Final = 32
+ZERO_STAMP: Final = bytes(STAMP_BYTES)
+ZERO_VERSION: Final = bytes(VERSION_BYTES)
+
+HISTORY_VERSIONS: Final = 4
+"""How many versions, the present one included, a replica remembers of a row."""
+
+STAMP_AHEAD_MAX_S: Final = 60.0
+"""A replica refuses stamps further ahead of its own clock than this."""
+
+INLINE_MAX_BYTES: Final = 64 * 1024
+"""Payloads up to this size live in the row; larger ones are blobs."""
+
+NAME_MAX_BYTES: Final = 2048
+SHARD_KEY_MAX_BYTES: Final = 64
+HEAD_MAX_BYTES: Final = 64 * 1024
+ROW_PAYLOAD_MAX_BYTES: Final = 16 * 1024 * 1024
+"""Room for the manifest of a 10,000-part object."""
+
+SEAL_NAME: Final = b""
+"""The name of a shard's seal row: while it stands, the replica takes no other write in the shard."""
+
+
+class RowFlag(enum.IntFlag):
+    """What a replica must know of a row without reading its head."""
+
+    NONE = 0
+    TOMBSTONE = 1
+    BLOBS = 2  # the payload is a manifest: replacing this row leaves garbage to collect
+    UNCOUNTED = 4  # not an object of its shard's count and bytes
+
+
+class Want(enum.IntEnum):
+    """How much of a row a reader asks for."""
+
+    VERSION = 0
+    HEAD = 1
+    PAYLOAD = 2
+
+
+# -- row messages ------------------------------------------------------------------------------
+
+
+class Read(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Give the row as this replica holds it. -> Row"""
+
+    shard: bytes
+    name: bytes
+    want: int = Want.PAYLOAD
+
+
+class Write(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """A plain write, or a reader confirming one; `version` has a zero ballot. -> Ok | No | Sealed"""
+
+    shard: bytes
+    name: bytes
+    version: bytes
+    flags: int
+    size: int
+    head: bytes
+
+
+class Accept(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """A conditional write's second phase, or a reader confirming one. -> Ok | No | Sealed"""
+
+    shard: bytes
+    name: bytes
+    version: bytes
+    flags: int
+    size: int
+    head: bytes
+
+
+class Prepare(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """A conditional write's first phase; the promise is durable. -> Row (promised) | No | Sealed"""
+
+    shard: bytes
+    name: bytes
+    ballot: bytes
+
+
+class Scan(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Rows of one shard in byte order of their names, tombstones included, the seal row left out.
+
+    Names in [start, end), `end` empty for no bound; stops after `limit` live rows or
+    `SCAN_ROWS_MAX` rows altogether. digest_only: leave the rows out of the answer. -> Page
+    """
+
+    shard: bytes
+    start: bytes
+    end: bytes
+    limit: int
+    digest_only: bool = False
+    prefix: bytes = b""
+
+
+class Count(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """Live counted rows of a shard and the sum of their sizes. -> Counts"""
+
+    shard: bytes
+
+
+SCAN_ROWS_MAX: Final = 10_000
+
+
+# -- row answers -------------------------------------------------------------------------------
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True, tag=20):
+    """A row as a replica holds it; ZERO_VERSION and empty fields where it holds none.
+
+    The payload travels beside it (empty unless asked for).
+    """
+
+    version: bytes
+    flags: int = 0
+    size: int = 0
+    head: bytes = b""
+    sealed: bool = False
+
+    @property
+    def live(self) -> bool:
+        """True for a row that exists, false for none and for a tombstone."""
+        return self.version != ZERO_VERSION and not self.flags & RowFlag.TOMBSTONE
+
+
+class Ok(msgspec.Struct, frozen=True, array_like=True, tag=21):
+    """The replica holds, or has held, what was asked; durable."""
+
+
+class No(msgspec.Struct, frozen=True, array_like=True, tag=22):
+    """Refused: `highest` is the highest stamp or ballot the replica knows here.
+
+    never_held: the replica surely never held the refused stamp.
+    """
+
+    highest: bytes
+    never_held: bool
+
+
+class Sealed(msgspec.Struct, frozen=True, array_like=True, tag=23):
+    """The shard is sealed: nothing was written."""
+
+
+class ScannedRow(msgspec.Struct, frozen=True, array_like=True):
+    """One row of a page, without its payload."""
+
+    name: bytes
+    version: bytes
+    flags: int
+    size: int
+    head: bytes
+
+
+class Page(msgspec.Struct, frozen=True, array_like=True, tag=24):
+    """The answer to a Scan.
+
+    digest: XXH3-64 over (name length, name, version) of the covered rows and over `covered_to`.
+    covered_to: the page speaks of all names in [start, covered_to); empty: to the end asked for.
+    """
+
+    rows: list[ScannedRow]
+    digest: int
+    covered_to: bytes
+    sealed: bool = False
+
+
+class Counts(msgspec.Struct, frozen=True, array_like=True, tag=25):
+    """The answer to a Count."""
+
+    rows: int
+    size_bytes: int
+    sealed: bool = False
+
+
+class Fault(enum.IntEnum):
+    """Why a device could not do what it was asked; the message was not carried out unless unknown."""
+
+    OFFLINE = 1  # the device stopped serving (failed sync, wrong cluster, closed)
+    FULL = 2  # no room; nothing was written
+    CORRUPT = 3  # what it holds failed its checksum and was set aside
+    DEADLINE = 4  # the deadline passed; it may or may not have been carried out
+    UNREACHABLE = (
+        5  # no connection, or lost before the answer; may or may not have been carried out
+    )
+    SKEW = 6  # the stamp is too far ahead of the replica's clock
+    EPOCH = 7  # the replica knows a newer ring
+    TOO_LARGE = 8  # a field exceeds its limit
+    ABSENT = 9  # no such blob
+
+
+class Failed(msgspec.Struct, frozen=True, array_like=True, tag=26):
+    """The device could not answer."""
+
+    fault: int
+    text: str = ""
+
+
+RowMessage = Read | Write | Accept | Prepare | Scan | Count
+RowAnswer = Row | Ok | No | Sealed | Page | Counts | Failed
+
+
+# -- blobs -------------------------------------------------------------------------------------
+
+BLOB_ID_BYTES: Final = 16
+BLOB_MAX_BYTES: Final = 64 * 1024 * 1024
+"""How many object bytes one blob holds at most; larger objects are cut into several."""
+
+SEGMENT_BYTES: Final = 1024 * 1024
+"""The unit in which bodies are cut, erasure coded and streamed."""
+
+CHUNK_BYTES: Final = 64 * 1024
+"""The unit of a replicated blob's checksums."""
+
+
+class BlobName(msgspec.Struct, frozen=True, array_like=True):
+    """One replica or fragment of a blob: id (16 bytes) and its number in the placement."""
+
+    id: bytes
+    number: int
+
+
+class BlobHeader(msgspec.Struct, frozen=True, array_like=True):
+    """What a blob file says of itself.
+
+    owner_shard, owner_name: the row that names the blob, or will. upload: the multipart upload's id
+    where the blob is a part's, so that an auditor can prove an orphan.
+    codec: "" for a whole replica, else the erasure codec ("isa_l_rs_cauchy", "zfec") of k + m.
+    chunk_bytes: the unit of its checksums (CHUNK_BYTES, or one erasure fragment).
+    created_ns: wall clock, nanoseconds since the epoch.
+    """
+
+    name: BlobName
+    partition: int
+    policy: str
+    owner_shard: bytes
+    owner_name: bytes
+    upload: bytes
+    codec: str
+    k: int
+    m: int
+    chunk_bytes: int
+    created_ns: int
+
+
+class BlobEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A committed blob in a device's index."""
+
+    header: BlobHeader
+    size_bytes: int
+
+
+class GarbageEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A replaced row version that owned blobs: a hint for the collector, durable with the replacement.
+
+    seq orders a device's entries; replaced_ns is the replica's wall clock at the replacement.
+    """
+
+    seq: int
+    replaced_ns: int
+    shard: bytes
+    name: bytes
+    version: bytes
+    manifest: bytes

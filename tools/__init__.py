@@ -1,0 +1,1 @@
+"""The `atoll` command, one file per subcommand, and the benchmarks."""
