@@ -193,9 +193,7 @@ class Fault(enum.IntEnum):
     FULL = 2  # no room; nothing was written
     CORRUPT = 3  # what it holds failed its checksum and was set aside
     DEADLINE = 4  # the deadline passed; it may or may not have been carried out
-    UNREACHABLE = (
-        5  # no connection, or lost before the answer; may or may not have been carried out
-    )
+    UNREACHABLE = 5  # no connection, or lost before the answer; may or may not have been carried out
     SKEW = 6  # the stamp is too far ahead of the replica's clock
     EPOCH = 7  # the replica knows a newer ring
     TOO_LARGE = 8  # a field exceeds its limit

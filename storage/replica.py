@@ -1,0 +1,93 @@
+"""The replica's side of the row protocol, as pure decisions (DESIGN section 5).
+
+A row is an ABD register (Attiya, Bar-Noy, Dolev, 1995) for plain writes with single-decree Paxos for
+conditional ones on top. A version is a stamp (last plain write) followed by a ballot (conditional
+update on top of it, or zero); versions compare as bytes. The device engine and the in-memory twin
+call these functions, make the outcome durable and only then answer.
+"""
+
+from typing import NamedTuple
+
+from storage.types import (
+    HISTORY_VERSIONS,
+    STAMP_BYTES,
+    ZERO_STAMP,
+    ZERO_VERSION,
+    No,
+    Ok,
+)
+
+
+class RowState(NamedTuple):
+    """What a replica knows of a row's versions, without its value.
+
+    version: 32 bytes, ZERO_VERSION where it holds none. promised: 16 bytes, the highest ballot it
+    promised. earlier: the versions held before `version`, oldest first, at most
+    HISTORY_VERSIONS - 1; ZERO_VERSION, which every row begins with, is left out.
+    """
+
+    version: bytes = ZERO_VERSION
+    promised: bytes = ZERO_STAMP
+    earlier: tuple[bytes, ...] = ()
+
+
+class Verdict(NamedTuple):
+    """state: what to make durable before answering, or None where nothing changes."""
+
+    state: RowState | None
+    answer: Ok | No | None
+
+
+OK = Ok()
+
+
+def _highest(state: RowState) -> bytes:
+    return max(state.version[:STAMP_BYTES], state.version[STAMP_BYTES:], state.promised)
+
+
+def _stored(state: RowState, version: bytes, promised: bytes) -> RowState:
+    if state.version == ZERO_VERSION:
+        return RowState(version, promised, ())
+    earlier = (*state.earlier, state.version)[-(HISTORY_VERSIONS - 1) :]
+    return RowState(version, promised, earlier)
+
+
+def _surely_never_held(state: RowState, stamp: bytes) -> bool:
+    """True where the remembered history reaches back below `stamp` and does not hold it.
+
+    The history is complete while it still begins with the empty row: with fewer than
+    HISTORY_VERSIONS - 1 real predecessors the zero version is among the last HISTORY_VERSIONS.
+    """
+    if len(state.earlier) < HISTORY_VERSIONS - 1:
+        return True
+    return state.earlier[0][:STAMP_BYTES] < stamp
+
+
+def on_write(state: RowState, version: bytes) -> Verdict:
+    """A plain write: stored iff its stamp is above the row's own. It does not look at promises."""
+    stamp = version[:STAMP_BYTES]
+    own = state.version[:STAMP_BYTES]
+    if stamp > own:
+        return Verdict(_stored(state, version, state.promised), OK)
+    if stamp == own or any(held[:STAMP_BYTES] == stamp for held in state.earlier):
+        return Verdict(None, OK)
+    return Verdict(None, No(_highest(state), _surely_never_held(state, stamp)))
+
+
+def on_prepare(state: RowState, ballot: bytes) -> Verdict:
+    """A conditional write's prepare; answer None means: promised, give the row."""
+    if ballot > state.promised:
+        return Verdict(state._replace(promised=ballot), None)
+    return Verdict(None, No(_highest(state), never_held=False))
+
+
+def on_accept(state: RowState, version: bytes) -> Verdict:
+    """A conditional write's accept, or a reader confirming one under its own ballot."""
+    stamp, ballot = version[:STAMP_BYTES], version[STAMP_BYTES:]
+    if version == state.version or version in state.earlier:
+        return Verdict(None, OK)
+    if stamp < state.version[:STAMP_BYTES]:
+        return Verdict(None, No(_highest(state), never_held=False))
+    if ballot >= state.promised and version > state.version:
+        return Verdict(_stored(state, version, max(state.promised, ballot)), OK)
+    return Verdict(None, No(_highest(state), never_held=False))
