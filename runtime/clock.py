@@ -1,4 +1,4 @@
-"""The clock door: wall and monotonic time as an argument, and the hybrid logical clock that stamps rows.
+"""The clock door: wall and monotonic time as an argument, and the hybrid clock that stamps rows.
 
 Everything that needs the time takes a `Clock`; a simulation hands in one of its own.
 """

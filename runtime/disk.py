@@ -1,0 +1,170 @@
+"""The disk door: the few file operations the store makes, so that a simulated disk can stand in.
+
+All calls block; who calls from an event loop puts them on a thread, except `pread_cached`. Paths are
+strings. Errors are OSError with their errno. Nothing here retries: a failed sync is final.
+"""
+
+import errno
+import mmap
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+Buffer = bytes | bytearray | memoryview
+
+IOV_MAX = 1024
+"""Linux's bound on the buffers of one writev."""
+
+
+class DiskFile(Protocol):
+    """One open file."""
+
+    def append(self, buffers: Sequence[Buffer]) -> None:
+        """Write all of `buffers` at the end of the file, in order. Not durable before `sync`.
+
+        Raises OSError; then any prefix may have been written.
+        """
+
+    def sync(self) -> None:
+        """fdatasync. An error is final: the kernel may have dropped the pages."""
+
+    def pread(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes at `offset`; fewer only at the end of the file."""
+
+    def pread_cached(self, offset: int, length: int) -> bytes | None:
+        """Like pread where all bytes are in memory, else None. Does not block."""
+
+    def map(self) -> memoryview:
+        """The whole file as a read-only view; it stays valid after close and unlink."""
+
+    def size(self) -> int:
+        """Length in bytes."""
+
+    def truncate(self, size: int) -> None:
+        """Cut the file to `size` bytes."""
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+
+
+class Disk(Protocol):
+    """One file system."""
+
+    def create(self, path: str) -> DiskFile:
+        """A new empty file; FileExistsError where there is one. Durable after sync and sync_dir."""
+
+    def open(self, path: str, *, writable: bool = False) -> DiskFile:
+        """An existing file."""
+
+    def rename(self, source: str, target: str) -> None:
+        """Atomically; replaces `target`. Durable after sync_dir."""
+
+    def unlink(self, path: str) -> None:
+        """Remove a file. FileNotFoundError where there is none."""
+
+    def sync_dir(self, path: str) -> None:
+        """Make creations, renames and removals in a directory durable."""
+
+    def make_dirs(self, path: str) -> None:
+        """Create a directory and its parents; no error where it exists."""
+
+    def list_dir(self, path: str) -> list[str]:
+        """Names in a directory, sorted."""
+
+    def free_bytes(self, path: str) -> int:
+        """Room left for unprivileged writers."""
+
+
+class RealFile:
+    """A file of the operating system."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def append(self, buffers: Sequence[Buffer]) -> None:
+        for start in range(0, len(buffers), IOV_MAX):
+            self._append_some(buffers[start : start + IOV_MAX])
+
+    def _append_some(self, buffers: Sequence[Buffer]) -> None:
+        wanted = sum(len(buffer) for buffer in buffers)
+        written = os.writev(self._fd, buffers)
+        if written != wanted:
+            self._append_rest(b"".join(buffers), written)
+
+    def _append_rest(self, data: bytes, written: int) -> None:
+        view = memoryview(data)
+        while written < len(data):
+            step = os.write(self._fd, view[written:])
+            if step == 0:
+                raise OSError(errno.EIO, "write made no progress")
+            written += step
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def pread(self, offset: int, length: int) -> bytes:
+        data = os.pread(self._fd, length, offset)
+        while len(data) < length and (
+            more := os.pread(self._fd, length - len(data), offset + len(data))
+        ):
+            data += more
+        return data
+
+    def pread_cached(self, offset: int, length: int) -> bytes | None:
+        data = bytearray(length)
+        try:
+            count = os.preadv(self._fd, [data], offset, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return None
+        return bytes(data) if count == length else None
+
+    def map(self) -> memoryview:
+        if os.fstat(self._fd).st_size == 0:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(self._fd, 0, prot=mmap.PROT_READ))
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class RealDisk:
+    """The operating system's file systems."""
+
+    def create(self, path: str) -> RealFile:
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+        return RealFile(os.open(path, flags, 0o600))
+
+    def open(self, path: str, *, writable: bool = False) -> RealFile:
+        flags = os.O_RDWR | os.O_APPEND if writable else os.O_RDONLY
+        return RealFile(os.open(path, flags | os.O_CLOEXEC))
+
+    def rename(self, source: str, target: str) -> None:
+        os.replace(source, target)
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
+
+    def sync_dir(self, path: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def make_dirs(self, path: str) -> None:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+
+    def list_dir(self, path: str) -> list[str]:
+        return sorted(os.listdir(path))
+
+    def free_bytes(self, path: str) -> int:
+        stat = os.statvfs(path)
+        return stat.f_bavail * stat.f_frsize
