@@ -1,0 +1,105 @@
+"""What any replica refuses before it looks at a row: oversize fields and stamps from the future.
+
+Pure; called by the device engine and the in-memory twin, so that all devices refuse the same.
+"""
+
+from typing import Final
+
+from runtime.clock import stamp_ns
+from storage.types import (
+    BLOB_ID_BYTES,
+    HEAD_MAX_BYTES,
+    NAME_MAX_BYTES,
+    ROW_PAYLOAD_MAX_BYTES,
+    SHARD_KEY_MAX_BYTES,
+    STAMP_AHEAD_MAX_S,
+    STAMP_BYTES,
+    VERSION_BYTES,
+    ZERO_STAMP,
+    Accept,
+    BlobHeader,
+    Failed,
+    Fault,
+    Prepare,
+    Read,
+    RowMessage,
+    Scan,
+    Write,
+)
+
+STAMP_AHEAD_MAX_NS: Final = int(STAMP_AHEAD_MAX_S * 1e9)
+
+
+def refusal(message: RowMessage, payload_bytes: int, now_ns: int) -> Failed | None:
+    """Why `message` can't be looked at, or None.
+
+    payload_bytes: length of the payload beside it. now_ns: the replica's wall clock.
+    TOO_LARGE: a field exceeds its limit or hasn't its fixed length; SKEW: a stamp or ballot over
+    STAMP_AHEAD_MAX_S ahead. Nothing was changed.
+    """
+    if len(message.shard) > SHARD_KEY_MAX_BYTES:
+        return _over("shard", SHARD_KEY_MAX_BYTES)
+    match message:
+        case Write() | Accept():
+            return _of_value(message, payload_bytes) or _of_stamps(message.version, now_ns)
+        case Prepare():
+            return _of_prepare(message) or _of_stamps(message.ballot, now_ns)
+        case Read():
+            return _over("name", NAME_MAX_BYTES) if len(message.name) > NAME_MAX_BYTES else None
+        case Scan():
+            return _of_scan(message)
+    return None
+
+
+def _over(field: str, limit: int) -> Failed:
+    return Failed(Fault.TOO_LARGE, f"{field} is over {limit} bytes")
+
+
+def _of_value(message: Write | Accept, payload_bytes: int) -> Failed | None:
+    if len(message.name) > NAME_MAX_BYTES:
+        return _over("name", NAME_MAX_BYTES)
+    if len(message.head) > HEAD_MAX_BYTES:
+        return _over("head", HEAD_MAX_BYTES)
+    if payload_bytes > ROW_PAYLOAD_MAX_BYTES:
+        return _over("payload", ROW_PAYLOAD_MAX_BYTES)
+    if len(message.version) != VERSION_BYTES:
+        return Failed(Fault.TOO_LARGE, f"a version is {VERSION_BYTES} bytes")
+    if type(message) is Write and message.version[STAMP_BYTES:] != ZERO_STAMP:
+        return Failed(Fault.TOO_LARGE, "a plain write's ballot is zero")
+    return None
+
+
+def _of_prepare(message: Prepare) -> Failed | None:
+    if len(message.name) > NAME_MAX_BYTES:
+        return _over("name", NAME_MAX_BYTES)
+    if len(message.ballot) != STAMP_BYTES:
+        return Failed(Fault.TOO_LARGE, f"a ballot is {STAMP_BYTES} bytes")
+    return None
+
+
+def _of_stamps(stamps: bytes, now_ns: int) -> Failed | None:
+    """`stamps`: one stamp, or a version: a stamp and a ballot."""
+    latest_ns = max(stamp_ns(stamps), stamp_ns(stamps[STAMP_BYTES:]))
+    if latest_ns <= now_ns + STAMP_AHEAD_MAX_NS:
+        return None
+    return Failed(
+        Fault.SKEW, f"stamp is {(latest_ns - now_ns) / 1e9:.1f} s ahead of the replica's clock"
+    )
+
+
+def _of_scan(message: Scan) -> Failed | None:
+    # A bound may be one byte longer than any name: "just after this name" is the name and a zero byte.
+    if max(len(message.start), len(message.end), len(message.prefix)) > NAME_MAX_BYTES + 1:
+        return _over("bound", NAME_MAX_BYTES + 1)
+    return None
+
+
+def blob_refusal(header: BlobHeader) -> Failed | None:
+    """Why a blob of this header can't be made, or None."""
+    if len(header.name.id) != BLOB_ID_BYTES:
+        return Failed(Fault.TOO_LARGE, f"a blob id is {BLOB_ID_BYTES} bytes")
+    if len(header.owner_shard) > SHARD_KEY_MAX_BYTES:
+        return _over("owner_shard", SHARD_KEY_MAX_BYTES)
+    if len(header.owner_name) > NAME_MAX_BYTES:
+        return _over("owner_name", NAME_MAX_BYTES)
+    return None

@@ -1,0 +1,372 @@
+"""The in-memory twin of a device: the whole contract on dicts, for tests and simulations.
+
+It decides as the engine does (`storage/replica.py`, `storage/admission.py`, `storage/paging.py`) but
+keeps nothing when the process ends. Switches make it full, offline or corrupt; what goes wrong
+between a client and a device is `storage/faults.py`.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sortedcontainers import SortedDict
+
+from runtime.clock import Clock
+from storage import replica
+from storage.admission import blob_refusal, refusal
+from storage.contract import BlobReader, BlobWriter, Buffer, Deliver, DeviceFault
+from storage.paging import cut_page, first_name
+from storage.types import (
+    BLOB_MAX_BYTES,
+    SEAL_NAME,
+    ZERO_VERSION,
+    Accept,
+    BlobEntry,
+    BlobHeader,
+    BlobName,
+    Count,
+    Counts,
+    Failed,
+    Fault,
+    GarbageEntry,
+    No,
+    Ok,
+    Page,
+    Prepare,
+    Read,
+    Row,
+    RowAnswer,
+    RowFlag,
+    RowMessage,
+    Scan,
+    ScannedRow,
+    Sealed,
+    Want,
+    Write,
+)
+
+
+class _Held(NamedTuple):
+    """One row of the twin: versions and value."""
+
+    state: replica.RowState
+    flags: int = 0
+    size: int = 0
+    head: bytes = b""
+    payload: bytes = b""
+
+
+_NO_ROW = _Held(replica.RowState())
+
+
+class _Shard:
+    """One shard's rows in order of their names, and what is counted of them."""
+
+    def __init__(self) -> None:
+        self.rows: SortedDict = SortedDict()
+        self.live_rows = 0
+        self.live_bytes = 0
+
+    def get(self, name: bytes) -> _Held:
+        held: _Held = self.rows.get(name, _NO_ROW)
+        return held
+
+    @property
+    def sealed(self) -> bool:
+        seal = self.get(SEAL_NAME)
+        return seal.state.version != ZERO_VERSION and not seal.flags & RowFlag.TOMBSTONE
+
+    def put(self, name: bytes, held: _Held) -> None:
+        self._count(name, self.get(name), -1)
+        self._count(name, held, 1)
+        self.rows[name] = held
+
+    def _count(self, name: bytes, held: _Held, sign: int) -> None:
+        hidden = RowFlag.TOMBSTONE | RowFlag.UNCOUNTED
+        if name != SEAL_NAME and held.state.version != ZERO_VERSION and not held.flags & hidden:
+            self.live_rows += sign
+            self.live_bytes += sign * held.size
+
+
+class MemoryDevice:
+    """A DeviceClient without a disk; every answer comes before `send` returns."""
+
+    def __init__(self, device_id: int, clock: Clock, *, local: bool = True) -> None:
+        self.device_id = device_id
+        self.local = local
+        self._clock = clock
+        self._shards: dict[bytes, _Shard] = {}
+        self._blobs: dict[tuple[bytes, int], tuple[BlobHeader, bytes]] = {}
+        self._being_written: set[tuple[bytes, int]] = set()
+        self._garbage: dict[int, GarbageEntry] = {}
+        self._last_seq = 0
+        self._offline = ""
+        self._full = False
+        self._corrupt_rows: set[tuple[bytes, bytes]] = set()
+        self._corrupt_blobs: set[tuple[bytes, int]] = set()
+        self.quarantine: list[BlobName] = []
+        """Blobs that were set aside because a read found them corrupt."""
+
+    # -- switches ------------------------------------------------------------------------------
+
+    def go_offline(self, why: str = "switched off") -> None:
+        """Answer everything with OFFLINE until `go_online`; what it holds stays."""
+        self._offline = why
+
+    def go_online(self) -> None:
+        """Serve again."""
+        self._offline = ""
+
+    def set_full(self, full: bool) -> None:
+        """Refuse (or take again) whatever needs room: Write, Accept, Prepare and blob writes."""
+        self._full = full
+
+    def corrupt_row(self, shard: bytes, name: bytes) -> None:
+        """Damage the row as it is now: CORRUPT is the answer until it is written anew."""
+        self._corrupt_rows.add((shard, name))
+
+    def corrupt_blob(self, name: BlobName) -> None:
+        """Damage a blob: its next read finds it out and sets it aside."""
+        self._corrupt_blobs.add(_key(name))
+
+    def wipe(self) -> None:
+        """Lose everything, as a replaced disk."""
+        self._shards.clear()
+        self._blobs.clear()
+        self._garbage.clear()
+        self._corrupt_rows.clear()
+        self._corrupt_blobs.clear()
+
+    # -- rows ----------------------------------------------------------------------------------
+
+    def send(self, message: RowMessage, payload: bytes, deadline: float, deliver: Deliver) -> None:
+        """See DeviceClient.send."""
+        deliver(*self._answer(message, payload, deadline))
+
+    def _answer(self, message: RowMessage, payload: bytes, deadline: float) -> tuple[RowAnswer, bytes]:
+        if self._offline:
+            return Failed(Fault.OFFLINE, self._offline), b""
+        if self._clock.monotonic() >= deadline:
+            return Failed(Fault.DEADLINE), b""
+        if (refused := refusal(message, len(payload), self._clock.now_ns())) is not None:
+            return refused, b""
+        match message:
+            case Read():
+                return self._read(message)
+            case Write() | Accept():
+                return self._store(message, payload), b""
+            case Prepare():
+                return self._prepare(message)
+            case Scan():
+                return self._scan(message), b""
+            case Count():
+                return self._count(message), b""
+
+    def _shard(self, key: bytes) -> _Shard:
+        shard = self._shards.get(key)
+        return _Shard() if shard is None else shard
+
+    def _read(self, message: Read) -> tuple[RowAnswer, bytes]:
+        if (message.shard, message.name) in self._corrupt_rows:
+            return Failed(Fault.CORRUPT), b""
+        shard = self._shard(message.shard)
+        return _row(shard.get(message.name), shard.sealed, message.want)
+
+    def _prepare(self, message: Prepare) -> tuple[RowAnswer, bytes]:
+        if (message.shard, message.name) in self._corrupt_rows:
+            return Failed(Fault.CORRUPT), b""
+        shard = self._shard(message.shard)
+        if shard.sealed and message.name != SEAL_NAME:
+            return Sealed(), b""
+        held = shard.get(message.name)
+        verdict = replica.on_prepare(held.state, message.ballot)
+        if verdict.answer is not None or verdict.state is None:
+            return verdict.answer or Ok(), b""
+        if self._full:
+            return Failed(Fault.FULL), b""
+        held = held._replace(state=verdict.state)
+        self._shards.setdefault(message.shard, shard).put(message.name, held)
+        return _row(held, shard.sealed, Want.PAYLOAD)
+
+    def _store(self, message: Write | Accept, payload: bytes) -> Ok | No | Sealed | Failed:
+        shard = self._shard(message.shard)
+        held = shard.get(message.name)
+        decide = replica.on_write if type(message) is Write else replica.on_accept
+        verdict = decide(held.state, message.version)
+        if verdict.state is None and type(verdict.answer) is Ok:
+            return verdict.answer  # held already: true of a sealed shard, too
+        if shard.sealed and message.name != SEAL_NAME:
+            return Sealed()
+        if verdict.state is None:
+            return verdict.answer or Ok()
+        if self._full:
+            return Failed(Fault.FULL)
+        self._replace(message, held, verdict.state, payload)
+        return Ok()
+
+    def _replace(
+        self, message: Write | Accept, old: _Held, state: replica.RowState, payload: bytes
+    ) -> None:
+        if old.flags & RowFlag.BLOBS:
+            self._last_seq += 1
+            self._garbage[self._last_seq] = GarbageEntry(
+                self._last_seq,
+                self._clock.now_ns(),
+                message.shard,
+                message.name,
+                old.state.version,
+                old.payload,
+            )
+        shard = self._shards.setdefault(message.shard, _Shard())
+        held = _Held(state, message.flags, message.size, message.head, bytes(payload))
+        shard.put(message.name, held)
+        self._corrupt_rows.discard((message.shard, message.name))
+
+    def _scan(self, message: Scan) -> Page:
+        shard = self._shard(message.shard)
+        rows = (
+            ScannedRow(name, held.state.version, held.flags, held.size, held.head)
+            for name in shard.rows.irange(first_name(message))
+            if (held := shard.get(name)).state.version != ZERO_VERSION
+        )
+        return cut_page(rows, message, shard.sealed)
+
+    def _count(self, message: Count) -> Counts:
+        shard = self._shard(message.shard)
+        return Counts(shard.live_rows, shard.live_bytes, shard.sealed)
+
+    # -- blobs ---------------------------------------------------------------------------------
+
+    def _check(self, deadline: float | None = None) -> None:
+        if self._offline:
+            raise DeviceFault(Fault.OFFLINE, self._offline)
+        if deadline is not None and self._clock.monotonic() >= deadline:
+            raise DeviceFault(Fault.DEADLINE)
+
+    async def create_blob(self, header: BlobHeader, deadline: float) -> BlobWriter:
+        """See DeviceClient.create_blob."""
+        self._check(deadline)
+        if (refused := blob_refusal(header)) is not None:
+            raise DeviceFault(Fault(refused.fault), refused.text)
+        if self._full:
+            raise DeviceFault(Fault.FULL)
+        key = _key(header.name)
+        if key in self._blobs or key in self._being_written:
+            raise ValueError(f"blob {header.name.id.hex()}.{header.name.number} exists")
+        self._being_written.add(key)
+        return _MemoryWriter(self, header)
+
+    async def open_blob(self, name: BlobName, deadline: float) -> BlobReader:
+        """See DeviceClient.open_blob."""
+        self._check(deadline)
+        found = self._blobs.get(_key(name))
+        if found is None:
+            raise DeviceFault(Fault.ABSENT)
+        return _MemoryReader(self, *found)
+
+    async def delete_blob(self, name: BlobName, deadline: float) -> None:
+        """See DeviceClient.delete_blob."""
+        self._check(deadline)
+        self._blobs.pop(_key(name), None)
+
+    async def list_blobs(self, after: BlobName | None, limit: int) -> list[BlobEntry]:
+        """See DeviceClient.list_blobs."""
+        self._check()
+        keys = sorted(key for key in self._blobs if after is None or key > _key(after))
+        found = (self._blobs[key] for key in keys[: max(0, limit)])
+        return [BlobEntry(header, len(data)) for header, data in found]
+
+    async def list_garbage(self, after_seq: int, limit: int) -> list[GarbageEntry]:
+        """See DeviceClient.list_garbage."""
+        self._check()
+        later = [entry for seq, entry in self._garbage.items() if seq > after_seq]
+        return later[: max(0, limit)]
+
+    async def forget_garbage(self, seqs: list[int]) -> None:
+        """See DeviceClient.forget_garbage."""
+        self._check()
+        for seq in seqs:
+            self._garbage.pop(seq, None)
+
+    # -- what open blobs ask of their device ------------------------------------------------------
+
+    def _take(self, size_bytes: int) -> None:
+        self._check()
+        if self._full:
+            raise DeviceFault(Fault.FULL)
+        if size_bytes > BLOB_MAX_BYTES:
+            raise DeviceFault(Fault.TOO_LARGE, f"a blob is at most {BLOB_MAX_BYTES} bytes")
+
+    def _end(self, header: BlobHeader, data: bytes | None) -> None:
+        """End a blob's writing; `data` where it is committed."""
+        self._being_written.discard(_key(header.name))
+        if data is not None:
+            self._blobs[_key(header.name)] = (header, data)
+
+    def _set_aside_if_corrupt(self, name: BlobName) -> None:
+        self._check()
+        if _key(name) in self._corrupt_blobs:
+            if self._blobs.pop(_key(name), None) is not None:
+                self.quarantine.append(name)
+            raise DeviceFault(Fault.CORRUPT, "checksum mismatch")
+
+
+class _MemoryWriter:
+    """A BlobWriter into a bytearray."""
+
+    def __init__(self, device: MemoryDevice, header: BlobHeader) -> None:
+        self._device = device
+        self._header = header
+        self._data = bytearray()
+        self._ended = False
+
+    async def write(self, data: Buffer) -> None:
+        self._must_be_open()
+        self._device._take(len(self._data) + len(data))
+        self._data += data
+
+    async def commit(self) -> None:
+        self._must_be_open()
+        self._device._take(len(self._data))
+        self._ended = True
+        self._device._end(self._header, bytes(self._data))
+
+    async def abort(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._device._end(self._header, None)
+
+    def _must_be_open(self) -> None:
+        if self._ended:
+            raise ValueError("the blob was committed or aborted")
+
+
+class _MemoryReader:
+    """A BlobReader over bytes; it keeps them when the blob is deleted."""
+
+    def __init__(self, device: MemoryDevice, header: BlobHeader, data: bytes) -> None:
+        self.header = header
+        self.size_bytes = len(data)
+        self._device = device
+        self._view = memoryview(data)
+        self._closed = False
+
+    async def read(self, offset: int, length: int) -> Sequence[memoryview]:
+        if self._closed:
+            raise ValueError("the blob reader is closed")
+        if offset < 0 or length < 0 or offset + length > self.size_bytes:
+            raise ValueError(f"range {offset}+{length} is outside a blob of {self.size_bytes} bytes")
+        self._device._set_aside_if_corrupt(self.header.name)
+        return [self._view[offset : offset + length]]
+
+    def close(self) -> None:
+        self._closed = True
+
+
+def _key(name: BlobName) -> tuple[bytes, int]:
+    return name.id, name.number
+
+
+def _row(held: _Held, sealed: bool, want: int) -> tuple[Row, bytes]:
+    head = held.head if want >= Want.HEAD else b""
+    payload = held.payload if want >= Want.PAYLOAD else b""
+    return Row(held.state.version, held.flags, held.size, head, sealed), payload
