@@ -1,0 +1,132 @@
+"""What both front ends need of HTTP: reading bodies with a deadline, sending objects, the request's target.
+
+Thin over aiohttp's low-level server: requests are `aiohttp.web.BaseRequest`, there is no router and no
+middleware. `proxy/door.py` owns the listening port and picks the front end.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+from aiohttp import web
+
+from proxy.core.errors import IncompleteBody, SlowBody
+
+BODY_IDLE_MAX_S: Final = 60.0
+"""A client that sends nothing of its body for this long is given up."""
+
+SEND_IDLE_MAX_S: Final = 120.0
+"""A client that takes nothing of an answer for this long is given up."""
+
+READ_BUFFER_BYTES: Final = 1024 * 1024
+"""How much of a body aiohttp holds before it stops reading from the socket."""
+
+HEADER_FIELD_MAX_BYTES: Final = 16 * 1024
+LINE_MAX_BYTES: Final = 16 * 1024
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """The raw path and raw query of a request target, exactly as on the wire.
+
+    An absolute-form target (RFC 9112, 3.2.2) loses its scheme and authority.
+    """
+    path, _, query = target.partition("?")
+    if not path.startswith("/") and "://" in path:
+        _, _, rest = path.partition("://")
+        path = "/" + rest.partition("/")[2]
+    return path, query
+
+
+def content_length(request: web.BaseRequest) -> int | None:
+    """The announced body length; None for a chunked body, 0 where there is no body.
+
+    aiohttp has refused a malformed Content-Length, and one beside Transfer-Encoding, before.
+    """
+    length = request.headers.get("Content-Length")
+    if length is not None:
+        return int(length)
+    return None if "Transfer-Encoding" in request.headers else 0
+
+
+def send_continue(request: web.BaseRequest) -> None:
+    """Answer `Expect: 100-continue`, once the request is admitted and its body is wanted."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(_CONTINUE)
+
+
+class IncomingBody:
+    """The raw body of a request, as a `proxy.core.types.Body` without checksums of its own."""
+
+    def __init__(self, request: web.BaseRequest, *, idle_s: float = BODY_IDLE_MAX_S) -> None:
+        self._request = request
+        self._idle_s = idle_s
+        self._expecting = "Expect" in request.headers
+        self.size_bytes = content_length(request)
+
+    def _begin(self) -> None:
+        if self._expecting:
+            self._expecting = False
+            send_continue(self._request)
+
+    async def read(self) -> bytes:
+        """The next piece, b"" at the end. Raises SlowBody, IncompleteBody."""
+        self._begin()
+        try:
+            async with asyncio.timeout(self._idle_s):
+                return await self._request.content.readany()
+        except TimeoutError as error:
+            raise SlowBody from error
+        except (ConnectionError, web.HTTPException, asyncio.IncompleteReadError) as error:
+            raise IncompleteBody from error
+        except Exception as error:  # aiohttp reports payload faults by several classes of its own
+            if type(error).__module__.startswith("aiohttp"):
+                raise IncompleteBody from error
+            raise
+
+    async def read_all(self) -> bytes:
+        """The whole body; for small ones. Raises as `read`."""
+        if self._request.content.is_eof():
+            return self._request.content.read_nowait()
+        pieces = []
+        while piece := await self.read():
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def finish(self) -> dict[str, str]:
+        """A raw body promises no checksums."""
+        return {}
+
+
+async def send_stream(
+    request: web.BaseRequest,
+    status: int,
+    headers: Mapping[str, str],
+    length: int,
+    pieces: AsyncIterator[memoryview],
+) -> web.StreamResponse:
+    """Send `length` bytes. The first piece is fetched before the status line goes out, so that an
+    object that cannot be read is an error of its own and not a broken answer; a later fault closes
+    the connection short of the announced length.
+    """
+    first = await anext(pieces, None)
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_length = length
+    await response.prepare(request)
+    try:
+        if first is not None:
+            await _send(response, first)
+            async for piece in pieces:
+                await _send(response, piece)
+        await response.write_eof()
+    except BaseException:
+        if request.transport is not None:
+            request.transport.abort()  # never let a short body look complete
+        raise
+    return response
+
+
+async def _send(response: web.StreamResponse, piece: memoryview) -> None:
+    async with asyncio.timeout(SEND_IDLE_MAX_S):
+        await response.write(piece)
