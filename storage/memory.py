@@ -179,11 +179,11 @@ class MemoryDevice:
             return Sealed(), b""
         held = shard.get(message.name)
         verdict = replica.on_prepare(held.state, message.ballot)
-        if verdict.answer is not None or verdict.state is None:
-            return verdict.answer or Ok(), b""
+        if verdict.answer is not None:
+            return verdict.answer, b""
         if self._full:
             return Failed(Fault.FULL), b""
-        held = held._replace(state=verdict.state)
+        held = held._replace(state=verdict.state or held.state)
         self._shards.setdefault(message.shard, shard).put(message.name, held)
         return _row(held, shard.sealed, Want.PAYLOAD)
 
@@ -196,11 +196,11 @@ class MemoryDevice:
             return verdict.answer  # held already: true of a sealed shard, too
         if shard.sealed and message.name != SEAL_NAME:
             return Sealed()
-        if verdict.state is None:
-            return verdict.answer or Ok()
+        if type(verdict.answer) is No:
+            return verdict.answer
         if self._full:
             return Failed(Fault.FULL)
-        self._replace(message, held, verdict.state, payload)
+        self._replace(message, held, verdict.state or held.state, payload)
         return Ok()
 
     def _replace(

@@ -12,6 +12,9 @@ from storage.types import SCAN_ROWS_MAX, SEAL_NAME, Page, RowFlag, Scan, Scanned
 
 LENGTH_BYTES: Final = 4
 
+PAGE_MAX_BYTES: Final = 4 * 1024 * 1024
+"""A page ends with the row whose name and head bring it to this size, so that it fits a frame."""
+
 
 def page_digest(rows: Iterable[ScannedRow], covered_to: bytes) -> int:
     """XXH3-64 over (name length, 4 bytes little-endian; name; version) of `rows`, then `covered_to`."""
@@ -30,13 +33,14 @@ def first_name(scan: Scan) -> bytes:
 def cut_page(rows: Iterable[ScannedRow], scan: Scan, sealed: bool) -> Page:
     """The page of `scan` from `rows`: the shard's rows in byte order from `first_name(scan)` on.
 
-    It ends right after the live row that reaches the limit (at least one) or after SCAN_ROWS_MAX
-    rows, without a look at what follows: so it depends on nothing but the rows it covers, and
-    `covered_to` is then the last name and a zero byte.
+    It ends right after the row that reaches the limit of live rows (at least one), SCAN_ROWS_MAX or
+    PAGE_MAX_BYTES, without a look at what follows: so it depends on nothing but the rows it covers,
+    and `covered_to` is then the last name and a zero byte.
     """
     taken: list[ScannedRow] = []
     covered_to = b""
     live_left = max(1, scan.limit)
+    bytes_left = PAGE_MAX_BYTES
     for row in rows:
         if _past(row.name, scan):
             break
@@ -44,7 +48,8 @@ def cut_page(rows: Iterable[ScannedRow], scan: Scan, sealed: bool) -> Page:
             continue
         taken.append(row)
         live_left -= not row.flags & RowFlag.TOMBSTONE
-        if live_left == 0 or len(taken) == SCAN_ROWS_MAX:
+        bytes_left -= len(row.name) + len(row.head)
+        if live_left == 0 or bytes_left <= 0 or len(taken) == SCAN_ROWS_MAX:
             covered_to = row.name + b"\0"
             break
     digest = page_digest(taken, covered_to)
