@@ -175,7 +175,7 @@ class Store(Protocol):
     async def put_part(
         self, container: Container, name: str, upload_id: str, number: int, body: Body, *, md5: str = ""
     ) -> PartHead:
-        """Store a part (1..10,000), replacing an earlier one. Raises NoSuchUpload, and as put_object."""
+        """Store a part (1..10,000), replacing an earlier one. Raises NoSuchUpload, as put_object."""
 
     async def list_parts(
         self, container: Container, name: str, upload_id: str, after_number: int, limit: int

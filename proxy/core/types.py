@@ -308,7 +308,7 @@ class OpenObject(Protocol):
     """Multipart and SLO: its parts, in order; else empty."""
 
     def stream(self, offset: int, length: int) -> AsyncIterator[memoryview]:
-        """Verified bytes [offset, offset + length); raises Damaged or BadReference, never wrong bytes."""
+        """Verified bytes [offset, offset + length); never wrong ones: Damaged or BadReference."""
 
     def close(self) -> None:
         """Let go of what is open. Idempotent."""

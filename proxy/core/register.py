@@ -1,0 +1,484 @@
+"""The proxy's side of the row protocol: three state machines without I/O (DESIGN section 5).
+
+A machine is begun, fed the answers of the current round and says what to send next or how it ended.
+`proxy/core/rows.py` drives them over devices; the property tests drive the same code over a lossy,
+reordering network and check every history for linearizability.
+
+A round's answers are counted as bit masks over the members of a `Quorum`, all in one ring epoch.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+from runtime.clock import HybridClock
+from storage.types import (
+    STAMP_BYTES,
+    ZERO_STAMP,
+    ZERO_VERSION,
+    Accept,
+    Failed,
+    Fault,
+    No,
+    Ok,
+    Prepare,
+    Read,
+    Row,
+    RowAnswer,
+    RowFlag,
+    RowMessage,
+    Sealed,
+    Want,
+    Write,
+)
+
+WRITE_ATTEMPTS: Final = 5
+READ_ATTEMPTS: Final = 6
+UPDATE_ATTEMPTS: Final = 12
+
+
+class Quorum(NamedTuple):
+    """Who must agree, in one epoch. Members are numbered; masks have a bit for each.
+
+    enough: by mask, whether these members make a majority. order: members, the cheapest to ask first.
+    """
+
+    size: int
+    enough: tuple[bool, ...]
+    order: tuple[int, ...]
+
+    @property
+    def everyone(self) -> int:
+        """The mask of all members."""
+        return (1 << self.size) - 1
+
+
+def majority(size: int, order: tuple[int, ...] | None = None) -> Quorum:
+    """A quorum of more than half of `size` members."""
+    enough = tuple(mask.bit_count() * 2 > size for mask in range(1 << size))
+    return Quorum(size, enough, order if order is not None else tuple(range(size)))
+
+
+class Value(NamedTuple):
+    """A row without its version; two values are one write's iff they are equal (see `Update`)."""
+
+    flags: int
+    size: int
+    head: bytes
+    payload: bytes
+
+
+class Versioned(NamedTuple):
+    """A row as the protocol decided it. sealed: the shard it lives in is being given up."""
+
+    version: bytes
+    value: Value
+    sealed: bool = False
+
+    @property
+    def live(self) -> bool:
+        """True for a row that exists."""
+        return self.version != ZERO_VERSION and not self.value.flags & RowFlag.TOMBSTONE
+
+
+NO_VALUE: Final = Value(0, 0, b"", b"")
+
+
+class Send(NamedTuple):
+    """Send each (member, message, payload); answers of earlier rounds no longer count.
+
+    pause: the round before lost a race; wait a little, so that one of the racers gets through.
+    extends: more members of the present round, whose earlier answers still count.
+    """
+
+    messages: list[tuple[int, RowMessage, bytes]]
+    pause: bool = False
+    extends: bool = False
+
+
+class Stored(NamedTuple):
+    """The write is durable on a majority; `version` is what it became."""
+
+    version: bytes
+
+
+class Found(NamedTuple):
+    """The read's answer; heal: members whose own copy was damaged and may be written again."""
+
+    row: Versioned
+    heal: int = 0
+
+
+class Refused(NamedTuple):
+    """A conditional write whose condition does not hold; `reason` is what `decide` raised."""
+
+    reason: Exception
+
+
+class Unknown(NamedTuple):
+    """The operation may or may not have happened. faults: what devices answered."""
+
+    faults: tuple[Failed, ...] = ()
+
+
+class Undone(NamedTuple):
+    """The operation surely did not happen."""
+
+    faults: tuple[Failed, ...] = ()
+
+
+class ShardSealed(NamedTuple):
+    """A majority has sealed the shard: the container is gone or moved, ask its row again."""
+
+
+End = Stored | Found | Refused | Unknown | Undone | ShardSealed
+Step = Send | End | None
+
+
+class Machine(Protocol):
+    """What the driver needs of an operation."""
+
+    def begin(self) -> Send:
+        """The first round."""
+
+    def answer(self, member: int, answer: RowAnswer, payload: bytes) -> Step:
+        """Take one answer of the current round; None: wait for more."""
+
+    def expire(self) -> End:
+        """The deadline has passed: how does it end?"""
+
+
+def _fault(answer: RowAnswer) -> Failed:
+    """A device's fault; an answer of another call's kind is one, too."""
+    return answer if type(answer) is Failed else Failed(Fault.CORRUPT, "odd answer")
+
+
+class _Tally:
+    """The answers of one round, as masks."""
+
+    __slots__ = ("faults", "never", "no", "ok", "quorum", "sealed")
+
+    def __init__(self, quorum: Quorum) -> None:
+        self.quorum = quorum
+        self.clear()
+
+    def clear(self) -> None:
+        self.ok = self.no = self.never = self.sealed = 0
+        self.faults: list[Failed] = []
+
+    def add(self, clock: HybridClock, member: int, answer: RowAnswer) -> None:
+        bit = 1 << member
+        if type(answer) is Ok:
+            self.ok |= bit
+        elif type(answer) is No:
+            self.no |= bit
+            clock.saw(answer.highest)
+            if answer.never_held:
+                self.never |= bit
+        elif type(answer) is Sealed:
+            self.sealed |= bit
+        else:
+            self.faults.append(
+                answer if type(answer) is Failed else Failed(Fault.CORRUPT, "odd answer")
+            )
+
+    @property
+    def complete(self) -> bool:
+        answered = (self.ok | self.no | self.sealed).bit_count() + len(self.faults)
+        return answered >= self.quorum.size
+
+
+class PlainWrite:
+    """PUT or DELETE of a row: one round, success on a majority of Ok.
+
+    Only when a majority surely never held the stamp may it be tried with a higher one: then no reader
+    can have seen it. Any other end without a majority is Unknown.
+    """
+
+    __slots__ = ("_attempts", "_clock", "_name", "_shard", "_tally", "_value", "_version")
+
+    def __init__(
+        self, quorum: Quorum, clock: HybridClock, shard: bytes, name: bytes, value: Value
+    ) -> None:
+        self._clock = clock
+        self._shard = shard
+        self._name = name
+        self._value = value
+        self._attempts = 0
+        self._tally = _Tally(quorum)
+
+    def begin(self) -> Send:
+        self._attempts += 1
+        self._version = self._clock.stamp() + ZERO_STAMP
+        flags, size, head, payload = self._value
+        message = Write(self._shard, self._name, self._version, flags, size, head)
+        return Send([(member, message, payload) for member in self._tally.quorum.order])
+
+    def answer(self, member: int, answer: RowAnswer, payload: bytes) -> Step:
+        tally = self._tally
+        tally.add(self._clock, member, answer)
+        enough = tally.quorum.enough
+        if enough[tally.ok]:
+            return Stored(self._version)
+        if enough[tally.never] and self._attempts < WRITE_ATTEMPTS:
+            tally.clear()
+            return self.begin()
+        if enough[tally.sealed]:
+            return ShardSealed()
+        return Unknown(tuple(tally.faults)) if tally.complete else None
+
+    def expire(self) -> End:
+        return Unknown(tuple(self._tally.faults))
+
+
+def confirmation(shard: bytes, name: bytes, row: Versioned) -> RowMessage:
+    """The message that stores `row` again, as it is, on members that lack it."""
+    flags, size, head, _ = row.value
+    kind = Write if row.version[STAMP_BYTES:] == ZERO_STAMP else Accept
+    return kind(shard, name, row.version, flags, size, head)
+
+
+class QuorumRead:
+    """A linearizable read.
+
+    The cheapest majority is asked, one member for the row and the others for their version alone. If
+    the versions agree, that is the answer; else the highest is confirmed on a majority, or the read
+    begins again. A member that fails is replaced by the next one.
+    """
+
+    __slots__ = (
+        "_asked", "_attempts", "_best", "_clock", "_corrupt", "_faults", "_full", "_name", "_quorum",
+        "_rows", "_sealed", "_shard", "_state", "_tally", "_want",
+    )  # fmt: skip
+
+    def __init__(
+        self, quorum: Quorum, clock: HybridClock, shard: bytes, name: bytes, want: int
+    ) -> None:
+        self._quorum = quorum
+        self._clock = clock
+        self._shard = shard
+        self._name = name
+        self._want = want
+        self._attempts = 0
+        self._corrupt = 0
+        self._sealed = False
+
+    def begin(self) -> Send:
+        self._attempts += 1
+        self._state = "ask"
+        self._rows: dict[int, Versioned] = {}
+        self._full = 0
+        self._asked = 0
+        self._faults: list[Failed] = []
+        messages: list[tuple[int, RowMessage, bytes]] = []
+        for member in self._quorum.order:
+            if self._quorum.enough[self._asked]:
+                break
+            messages.append(self._ask(member, Want.VERSION if messages else self._want))
+        return Send(messages)
+
+    def _ask(self, member: int, want: int) -> tuple[int, RowMessage, bytes]:
+        self._asked |= 1 << member
+        if want >= self._want:
+            self._full |= 1 << member
+        return (member, Read(self._shard, self._name, want), b"")
+
+    def more(self) -> Send | None:
+        """Ask one more member in this round, in place of a failed or slow one; None: no one is left."""
+        if self._state == "ask":
+            for member in self._quorum.order:
+                if not self._asked & (1 << member):
+                    return Send([self._ask(member, self._want)], extends=True)
+        return None
+
+    def answer(self, member: int, answer: RowAnswer, payload: bytes) -> Step:
+        if self._state == "confirm":
+            return self._on_confirmed(member, answer)
+        if type(answer) is not Row:
+            return self._on_fault(member, answer)
+        self._sealed = self._sealed or answer.sealed
+        value = Value(answer.flags, answer.size, answer.head, payload)
+        self._rows[member] = Versioned(answer.version, value)
+        if self._state == "fetch":
+            return self._confirm_if_whole(member)
+        return self._decide()
+
+    def _on_fault(self, member: int, answer: RowAnswer) -> Step:
+        fault = _fault(answer)
+        self._faults.append(fault)
+        if fault.fault == Fault.CORRUPT:
+            self._corrupt |= 1 << member
+        if self._state == "fetch":
+            return self._again()
+        if (spare := self.more()) is not None:
+            return spare
+        waiting = self._asked.bit_count() - len(self._rows) - len(self._faults)
+        return None if waiting > 0 else Undone(tuple(self._faults))
+
+    def _decide(self) -> Step:
+        mask = 0
+        for member in self._rows:
+            mask |= 1 << member
+        if not self._quorum.enough[mask]:
+            return None
+        best = max(row.version for row in self._rows.values())
+        self._clock.saw(best)
+        self._clock.saw(best[STAMP_BYTES:])
+        holders = [member for member, row in self._rows.items() if row.version == best]
+        whole = [member for member in holders if self._full & (1 << member)]
+        agreed = 0
+        for member in holders:
+            agreed |= 1 << member
+        if self._quorum.enough[agreed]:
+            if whole:
+                return self._found(self._rows[whole[0]])
+            return self._fetch(holders[0])
+        return self._fetch(whole[0] if whole else holders[0])
+
+    def _fetch(self, member: int) -> Send:
+        """Get the whole row from a member that holds the highest version, to confirm it."""
+        self._state = "fetch"
+        return Send([(member, Read(self._shard, self._name, Want.PAYLOAD), b"")])
+
+    def _confirm_if_whole(self, member: int) -> Step:
+        best = max(row.version for row in self._rows.values())
+        if self._rows[member].version < best:
+            return self._again()  # it was set aside there meanwhile
+        self._best = self._rows[member]
+        self._state = "confirm"
+        self._tally = _Tally(self._quorum)
+        message = confirmation(self._shard, self._name, self._best)
+        return Send([(m, message, self._best.value.payload) for m in self._quorum.order])
+
+    def _on_confirmed(self, member: int, answer: RowAnswer) -> Step:
+        tally = self._tally
+        tally.add(self._clock, member, answer)
+        if self._quorum.enough[tally.ok]:
+            return self._found(self._best)
+        if self._quorum.enough[tally.no]:
+            return self._again()
+        if self._quorum.enough[tally.sealed]:
+            return ShardSealed()
+        if tally.complete:
+            self._faults = tally.faults
+            return self._again()
+        return None
+
+    def _found(self, row: Versioned) -> Found:
+        return Found(row._replace(sealed=self._sealed), self._corrupt)
+
+    def _again(self) -> Step:
+        if self._attempts >= READ_ATTEMPTS:
+            return Undone(tuple(self._faults))
+        return self.begin()._replace(pause=self._attempts > 2)
+
+    def expire(self) -> End:
+        return Undone(tuple(self._faults))
+
+
+Decide = Callable[[Versioned], Value]
+"""Looks at the row as it is and returns the new value, or raises why it must not be written.
+
+A value must be unlike any other write's, so that its writer knows it again: heads of conditional
+writes carry a nonce. It may be called more than once, and must be pure.
+"""
+
+
+class Update:
+    """A conditional write: single-decree Paxos on top of the last plain write."""
+
+    __slots__ = (
+        "_attempts", "_ballot", "_clock", "_decide", "_name", "_own", "_promises", "_quorum",
+        "_refusal", "_sent", "_shard", "_state", "_tally", "_version",
+    )  # fmt: skip
+
+    def __init__(
+        self, quorum: Quorum, clock: HybridClock, shard: bytes, name: bytes, decide: Decide
+    ) -> None:
+        self._quorum = quorum
+        self._clock = clock
+        self._shard = shard
+        self._name = name
+        self._decide = decide
+        self._attempts = 0
+        self._sent = False
+        self._own: Value | None = None
+        self._tally = _Tally(quorum)
+
+    def begin(self) -> Send:
+        self._attempts += 1
+        self._state = "prepare"
+        self._promises: dict[int, Versioned] = {}
+        self._refusal: Exception | None = None
+        self._tally.clear()
+        self._ballot = self._clock.stamp()
+        message = Prepare(self._shard, self._name, self._ballot)
+        return Send([(m, message, b"") for m in self._quorum.order], pause=self._attempts > 1)
+
+    def answer(self, member: int, answer: RowAnswer, payload: bytes) -> Step:
+        if self._state == "accept":
+            return self._on_accepted(member, answer)
+        if type(answer) is Row:
+            value = Value(answer.flags, answer.size, answer.head, payload)
+            self._promises[member] = Versioned(answer.version, value)
+            return self._on_promised()
+        self._tally.add(self._clock, member, answer)
+        return self._unless_lost(len(self._promises))
+
+    def _unless_lost(self, others: int) -> Step:
+        """What follows from the refusals of a round in which `others` members did not refuse."""
+        tally, enough = self._tally, self._quorum.enough
+        if enough[tally.sealed]:
+            return Unknown() if self._sent else ShardSealed()
+        if enough[tally.no]:
+            return self._again()
+        answered = (tally.ok | tally.no | tally.sealed).bit_count() + len(tally.faults) + others
+        return self._again() if answered >= self._quorum.size else None
+
+    def _again(self) -> Step:
+        hopeless = self._tally.faults and not self._tally.no
+        if hopeless or self._attempts >= UPDATE_ATTEMPTS:
+            return self.expire()
+        return self.begin()
+
+    def _on_promised(self) -> Step:
+        mask = 0
+        for member in self._promises:
+            mask |= 1 << member
+        if not self._quorum.enough[mask]:
+            return None
+        best = max(self._promises.values(), key=lambda row: row.version)
+        self._clock.saw(best.version)
+        self._clock.saw(best.version[STAMP_BYTES:])
+        if self._sent:
+            # An accept is out: only our own value in its place tells how that ended.
+            return self._accept(best, best.value) if best.value == self._own else Unknown()
+        try:
+            self._own = self._decide(best)
+        except Exception as reason:
+            return self._refuse(best, reason)
+        self._sent = True
+        return self._accept(best, self._own)
+
+    def _refuse(self, best: Versioned, reason: Exception) -> Step:
+        """A failed condition is answered only once the version it saw is on a majority."""
+        if all(row.version == best.version for row in self._promises.values()):
+            return Refused(reason)
+        self._refusal = reason
+        return self._accept(best, best.value)
+
+    def _accept(self, best: Versioned, value: Value) -> Send:
+        self._state = "accept"
+        self._tally.clear()
+        self._version = best.version[:STAMP_BYTES] + self._ballot
+        message = Accept(self._shard, self._name, self._version, value.flags, value.size, value.head)
+        return Send([(m, message, value.payload) for m in self._quorum.order])
+
+    def _on_accepted(self, member: int, answer: RowAnswer) -> Step:
+        self._tally.add(self._clock, member, answer)
+        if self._quorum.enough[self._tally.ok]:
+            return Refused(self._refusal) if self._refusal is not None else Stored(self._version)
+        return self._unless_lost(0)
+
+    def expire(self) -> End:
+        faults = tuple(self._tally.faults)
+        return Unknown(faults) if self._sent else Undone(faults)

@@ -1,0 +1,255 @@
+"""Rows by quorum: drives the machines of `register.py` over the devices of a shard.
+
+The thin asynchronous part of the row protocol: it sends, counts rounds, keeps deadlines and turns ends
+into values or errors. Listings' scans live in `listing.py`, on top of this.
+"""
+
+import asyncio
+from functools import partial
+from typing import Final
+
+from proxy.core.errors import Full, Unavailable
+from proxy.core.placement import Placement, Replicas
+from proxy.core.register import (
+    Decide,
+    End,
+    Found,
+    Machine,
+    PlainWrite,
+    QuorumRead,
+    Refused,
+    Send,
+    ShardSealed,
+    Step,
+    Stored,
+    Undone,
+    Unknown,
+    Update,
+    Value,
+    Versioned,
+    confirmation,
+)
+from runtime.clock import Clock, HybridClock
+from runtime.randomness import Randomness
+from storage.contract import Deliver, DeviceClient
+from storage.types import Count, Counts, Failed, Fault, RowAnswer, RowMessage, Want
+
+ROW_DEADLINE_S: Final = 10.0
+"""A row operation that has not ended by then is given up: Unavailable."""
+
+HEDGE_S: Final = 0.25
+"""A read that waits longer than this for its majority asks one more replica."""
+
+PAUSE_S: Final = 0.004
+"""Base of the random pause of a conditional write that lost a race."""
+
+
+class SealedShard(Exception):
+    """The shard is sealed: whoever asked must look at the container's row again."""
+
+
+class _Operation:
+    """One machine on its way. Late answers of earlier rounds are dropped by their round's number."""
+
+    __slots__ = ("_devices", "_jitter", "_machine", "_round", "begun", "deadline", "end", "future")
+
+    def __init__(
+        self, machine: Machine, devices: tuple[DeviceClient, ...], begun: float, jitter: Randomness
+    ) -> None:
+        self._machine = machine
+        self._devices = devices
+        self._jitter = jitter
+        self._round = 0
+        self.begun = begun
+        self.deadline = begun + ROW_DEADLINE_S
+        self.end: End | None = None
+        self.future: asyncio.Future[None] | None = None
+
+    def start(self) -> None:
+        self._dispatch(self._machine.begin())
+
+    def _dispatch(self, step: Send) -> None:
+        if self.end is not None:
+            return
+        if not step.extends:
+            self._round += 1
+        this_round = self._round
+        for member, message, payload in step.messages:
+            deliver = partial(self._on_answer, this_round, member)
+            self._devices[member].send(message, payload, self.deadline, deliver)
+
+    def _on_answer(self, of_round: int, member: int, answer: RowAnswer, payload: bytes) -> None:
+        if of_round == self._round and self.end is None:
+            self._take(self._machine.answer(member, answer, payload))
+
+    def _take(self, step: Step) -> None:
+        if step is None:
+            return
+        if type(step) is not Send:
+            self.end = step
+            if self.future is not None and not self.future.done():
+                self.future.set_result(None)
+        elif step.pause:
+            self._round += 1  # answers still on their way belong to the round that lost
+            delay = self._jitter.uniform(PAUSE_S / 4, PAUSE_S * 2)
+            asyncio.get_running_loop().call_later(delay, self._dispatch, step._replace(pause=False))
+        else:
+            self._dispatch(step)
+
+    def hedge(self) -> None:
+        """Ask one more replica of a read that is slow."""
+        if self.end is None and isinstance(self._machine, QuorumRead):
+            self._take(self._machine.more())
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self.end is None:
+            self._take(self._machine.expire())
+
+
+class _Watch:
+    """Hedges and expires operations under way; one timer for all of them, none while all is quiet."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._pending: dict[_Operation, bool] = {}  # in order of their beginning; True once hedged
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def wait(self, operation: _Operation) -> None:
+        """Until the operation has ended, by answers or by its deadline."""
+        loop = asyncio.get_running_loop()
+        operation.future = loop.create_future()
+        self._pending[operation] = False
+        if self._timer is None:
+            self._timer = loop.call_later(HEDGE_S, self._tick)
+        try:
+            await operation.future
+        finally:
+            del self._pending[operation]
+
+    def _tick(self) -> None:
+        now = self._clock.monotonic()
+        for operation, hedged in list(self._pending.items()):
+            if now < operation.begun + HEDGE_S:
+                break
+            if not hedged:
+                self._pending[operation] = True
+                operation.hedge()
+            if now >= operation.deadline:
+                operation.expire()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(HEDGE_S, self._tick) if self._pending else None
+
+
+def _unavailable(end: Unknown | Undone) -> Unavailable | Full:
+    """The domain error of an operation without a majority."""
+    faults = [Fault(fault.fault) for fault in end.faults]
+    if faults and all(fault is Fault.FULL for fault in faults) and len(faults) > 1:
+        return Full("too few devices have room")
+    said = ", ".join(sorted({fault.name.lower() for fault in faults})) or "no answer in time"
+    outcome = "the outcome is unknown" if isinstance(end, Unknown) else "nothing was changed"
+    return Unavailable(f"no majority of the row's replicas: {said}; {outcome}")
+
+
+class Rows:
+    """Linearizable rows. All methods raise Unavailable (or Full) without a majority, and SealedShard."""
+
+    def __init__(
+        self, placement: Placement, stamps: HybridClock, clock: Clock, randomness: Randomness
+    ) -> None:
+        self._placement = placement
+        self._stamps = stamps
+        self._clock = clock
+        self._randomness = randomness
+        self._watch = _Watch(clock)
+
+    async def _run(self, machine: Machine, replicas: Replicas) -> End:
+        operation = _Operation(machine, replicas.devices, self._clock.monotonic(), self._randomness)
+        operation.start()
+        if operation.end is None:
+            await self._watch.wait(operation)
+        end = operation.end
+        if type(end) is ShardSealed:
+            raise SealedShard
+        if type(end) is Unknown or type(end) is Undone:
+            raise _unavailable(end)
+        assert end is not None
+        return end
+
+    async def write(self, shard: bytes, name: bytes, value: Value) -> bytes:
+        """A plain write; the version it became. Durable on a majority."""
+        replicas = self._placement.replicas(shard)
+        end = await self._run(PlainWrite(replicas.quorum, self._stamps, shard, name, value), replicas)
+        assert type(end) is Stored
+        return end.version
+
+    async def read(self, shard: bytes, name: bytes, want: int = Want.PAYLOAD) -> Versioned:
+        """The row; ZERO_VERSION where it never was. A damaged copy met on the way is written again."""
+        replicas = self._placement.replicas(shard)
+        end = await self._run(QuorumRead(replicas.quorum, self._stamps, shard, name, want), replicas)
+        assert type(end) is Found
+        if end.heal:
+            await self.heal(shard, name, end.heal)
+        return end.row
+
+    async def heal(self, shard: bytes, name: bytes, members: int) -> None:
+        """Write the row again, as it is, on members whose copy failed its checksum."""
+        replicas = self._placement.replicas(shard)
+        row = await self._read_whole(shard, name, replicas)
+        message = confirmation(shard, name, row)
+        deadline = self._clock.monotonic() + ROW_DEADLINE_S
+        for member, device in enumerate(replicas.devices):
+            if members & (1 << member):
+                device.send(message, row.value.payload, deadline, lambda _answer, _payload: None)
+
+    async def _read_whole(self, shard: bytes, name: bytes, replicas: Replicas) -> Versioned:
+        machine = QuorumRead(replicas.quorum, self._stamps, shard, name, Want.PAYLOAD)
+        end = await self._run(machine, replicas)
+        assert type(end) is Found
+        return end.row
+
+    async def update(self, shard: bytes, name: bytes, decide: Decide) -> bytes:
+        """A conditional write; the version it became. Raises what `decide` raises."""
+        replicas = self._placement.replicas(shard)
+        end = await self._run(Update(replicas.quorum, self._stamps, shard, name, decide), replicas)
+        if type(end) is Refused:
+            raise end.reason
+        assert type(end) is Stored
+        return end.version
+
+    async def ask(self, device: DeviceClient, message: RowMessage) -> RowAnswer:
+        """One message to one device; Failed where it does not answer in time."""
+        future: asyncio.Future[RowAnswer] = asyncio.get_running_loop().create_future()
+        device.send(message, b"", self._clock.monotonic() + ROW_DEADLINE_S, _resolve(future))
+        if future.done():
+            return future.result()
+        try:
+            async with asyncio.timeout(ROW_DEADLINE_S):
+                return await future
+        except TimeoutError:
+            return Failed(Fault.DEADLINE)
+
+    async def count(self, shard: bytes) -> Counts:
+        """Rows and bytes of a shard, as most of its replicas count them.
+
+        Replicas count what they have applied, so those that lag a moment may differ; the answer is the
+        count that most agree on, the highest among equals. Raises Unavailable.
+        """
+        replicas = self._placement.replicas(shard)
+        answers = await asyncio.gather(*(self.ask(device, Count(shard)) for device in replicas.devices))
+        counts = [answer for answer in answers if type(answer) is Counts]
+        if len(counts) * 2 <= len(answers):
+            raise _unavailable(Undone(tuple(a for a in answers if type(a) is Failed)))
+        return max(counts, key=lambda c: (counts.count(c), c.rows, c.size_bytes))
+
+    def replicas(self, shard: bytes) -> Replicas:
+        """The devices of a shard."""
+        return self._placement.replicas(shard)
+
+
+def _resolve(future: "asyncio.Future[RowAnswer]") -> Deliver:
+    def deliver(answer: RowAnswer, _payload: bytes) -> None:
+        if not future.done():
+            future.set_result(answer)
+
+    return deliver
