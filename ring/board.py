@@ -1,0 +1,174 @@
+"""The working state of one rebalancing step: who holds what, what may still move, what is allowed.
+
+Mutable, private to the builder: `ring.scatter`, `ring.matching` and `ring.chains` propose batches of
+replacements, the board says which are legal and carries them out. A replacement puts leaf `new` in
+the place of replica r of partition p. One step replaces at most one replica of a partition.
+"""
+
+import numpy as np
+
+from ring.quota import Quota
+from ring.topology import DEVICE, TIERS, Topology
+from ring.types import BoolArray, IntArray
+
+VACANT = -1
+"""In a table: no leaf yet."""
+
+
+class Board:
+    """A table of leaves (replicas x partitions, VACANT where empty) under its quota.
+
+    frozen: partitions that may not move in this step, except off lost leaves.
+    """
+
+    def __init__(
+        self, topology: Topology, quota: Quota, table: IntArray, frozen: BoolArray
+    ) -> None:
+        self.topology = topology
+        self.quota = quota.count[DEVICE]
+        self.table = table.copy()
+        self.home = self.table.copy()
+        self.frozen = frozen
+        self.moved = np.full(table.shape[1], -1, dtype=np.int64)
+        """Per partition the replica that this step replaced, -1 for none."""
+        self.held = np.bincount(table[table >= 0], minlength=topology.leaf_count)
+        self._lost = np.append(topology.lost, False)
+        self._all_tiers = [
+            Tier(topology.member[t], quota.lower[t], quota.upper[t])
+            for t in TIERS
+            if topology.size(t) > 1 or topology.leaf_count == 1
+        ]
+        self._tiers = self._binding_tiers()
+
+    @property
+    def partition_count(self) -> int:
+        """2^part_power."""
+        return self.table.shape[1]
+
+    def surplus(self) -> IntArray:
+        """Per leaf what it holds above its quota; negative where it lacks."""
+        return self.held - self.quota
+
+    def lacking(self) -> IntArray:
+        """Leaves below their quota, each as often as it lacks a replica."""
+        lack = np.maximum(-self.surplus(), 0)
+        return np.repeat(np.arange(len(lack)), lack)
+
+    def movable(self, p: IntArray, r: IntArray) -> BoolArray:
+        """Whether replica r of partition p may be replaced in this step."""
+        free: BoolArray = ~self.frozen[p] | self._lost[self.table[r, p]]
+        return free & (self.moved[p] < 0)
+
+    def fits(self, p: IntArray, r: IntArray, new: IntArray) -> BoolArray:
+        """Whether each replacement keeps partition p within its bounds in every tier.
+
+        A bound that is violated already may stay so, but gets no worse.
+        """
+        old = self.table[r, p]
+        column = self.table[:, p]
+        fine: BoolArray = (self.quota[new] > 0) & (new != old)
+        for tier in self._tiers:
+            fine &= tier.allows(column, old, new)
+        return fine
+
+    def heals(self, p: IntArray, r: IntArray, new: IntArray) -> BoolArray:
+        """Whether each replacement is legal and takes partition p nearer to its bounds."""
+        old = self.table[r, p]
+        column = self.table[:, p]
+        better = np.zeros(len(p), dtype=np.bool_)
+        for tier in self._all_tiers:
+            better |= tier.improves(column, old, new)
+        return better & self.fits(p, r, new)
+
+    def put(self, p: IntArray, r: IntArray, new: IntArray) -> None:
+        """Carry out replacements of distinct partitions. One that goes back home is no move."""
+        old = self.table[r, p]
+        self.table[r, p] = new
+        self.moved[p] = np.where(new == self.home[r, p], -1, r)
+        size = len(self.held)
+        self.held += np.bincount(new, minlength=size)
+        self.held -= np.bincount(old[old >= 0], minlength=size)
+
+    def put_instead(self, p: int, r: int) -> None:
+        """Undo this step's move of partition p and let replica r make it instead."""
+        first = int(self.moved[p])
+        origin, leaving = int(self.home[first, p]), int(self.table[r, p])
+        self.table[r, p] = self.table[first, p]
+        self.table[first, p] = origin
+        self.moved[p] = -1 if self.table[r, p] == self.home[r, p] else r
+        self.held[origin] += 1
+        self.held[leaving] -= 1
+
+    def broken(self) -> BoolArray:
+        """Partitions with a tree node above its upper or below its lower bound."""
+        bad = np.zeros(self.partition_count, dtype=np.bool_)
+        for tier in self._all_tiers:
+            bad |= tier.overfull(self.table) | tier.starved(self.table)
+        return bad
+
+    def _binding_tiers(self) -> "list[Tier]":
+        """The tiers that `fits` must look at, the widest first.
+
+        Where no partition has two replicas in one tree node of a tier, now or ever, the tiers below
+        can't be violated.
+        """
+        binding: list[Tier] = []
+        for tier in self._all_tiers:
+            binding.append(tier)
+            single = bool((tier.upper <= 1).all())
+            if single and not tier.overfull(self.table).any():
+                break
+        return binding
+
+
+class Tier:
+    """Bounds on one partition's replicas in the tree nodes of one tier.
+
+    The arrays end with one more entry, which index VACANT finds: it belongs to no tree node.
+    """
+
+    def __init__(self, member: IntArray, lower: IntArray, upper: IntArray) -> None:
+        self.member = np.append(member, -1)
+        self.lower = np.append(lower, -1)
+        self.upper = np.append(upper, np.iinfo(np.int64).max)
+
+    def allows(self, column: IntArray, old: IntArray, new: IntArray) -> BoolArray:
+        """column: replicas x candidates, the leaves of each candidate's partition."""
+        z_old, z_new, in_old, in_new = self._counts(column, old, new)
+        fine: BoolArray = (in_new < self.upper[z_new]) & (in_old > self.lower[z_old])
+        return fine | (z_old == z_new)
+
+    def improves(self, column: IntArray, old: IntArray, new: IntArray) -> BoolArray:
+        """Whether the move relieves an overfull tree node or feeds a starved one."""
+        z_old, z_new, in_old, in_new = self._counts(column, old, new)
+        better: BoolArray = (in_old > self.upper[z_old]) | (in_new < self.lower[z_new])
+        return better & (z_old != z_new)
+
+    def _counts(
+        self, column: IntArray, old: IntArray, new: IntArray
+    ) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+        z_old, z_new = self.member[old], self.member[new]
+        in_old = np.zeros(len(old), dtype=np.int64)
+        in_new = np.zeros(len(old), dtype=np.int64)
+        for leaves in column:
+            z = self.member[leaves]
+            in_old += z == z_old
+            in_new += z == z_new
+        return z_old, z_new, in_old, in_new
+
+    def overfull(self, table: IntArray) -> BoolArray:
+        """Partitions with more than `upper` replicas in some tree node."""
+        bad = np.zeros(table.shape[1], dtype=np.bool_)
+        nodes = [self.member[leaves] for leaves in table]
+        for z in nodes:
+            count = sum((z == other).astype(np.int64) for other in nodes)
+            bad |= count > self.upper[z]
+        return bad
+
+    def starved(self, table: IntArray) -> BoolArray:
+        """Partitions with less than `lower` replicas in some tree node."""
+        bad = np.zeros(table.shape[1], dtype=np.bool_)
+        for z in np.flatnonzero(self.lower[:-1] > 0):
+            count = (self.member[table] == z).sum(axis=0)
+            bad |= count < self.lower[z]
+        return bad
