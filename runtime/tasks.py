@@ -6,7 +6,7 @@ collector and its exception with it.
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 
 class TaskOwner:
@@ -41,3 +41,45 @@ class TaskOwner:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+T = TypeVar("T")
+
+
+class Ahead(Generic[T]):
+    """One piece of work that runs while its owner prepares or uses another: double buffering.
+
+    Use as an async context manager: what still runs when the block is left is cancelled and awaited.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._task: asyncio.Task[T] | None = None
+
+    async def __aenter__(self) -> "Ahead[T]":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        task, self._task = self._task, None
+        if task is not None and not task.done():
+            task.cancel()
+        if task is not None:
+            await asyncio.gather(task, return_exceptions=True)
+
+    def start(self, work: Coroutine[Any, Any, T]) -> None:
+        """Begin `work`; the one before must have been awaited by `result`."""
+        assert self._task is None
+        self._task = asyncio.get_running_loop().create_task(work, name=self._name)
+
+    @property
+    def busy(self) -> bool:
+        """Work was started and its result not yet taken."""
+        return self._task is not None
+
+    async def result(self) -> T:
+        """Wait for the work; its value or its error."""
+        assert self._task is not None
+        task = self._task
+        value = await task
+        self._task = None
+        return value

@@ -9,6 +9,8 @@ from proxy.core.errors import UnknownPolicy
 from proxy.core.register import Quorum, majority
 from proxy.core.types import Policy
 from storage.contract import DeviceClient
+from storage.erasure.contract import Codec
+from storage.erasure.registry import CodecRegistry
 
 ROWS_PLACEMENT: Final = "rows"
 
@@ -42,6 +44,7 @@ class Placement:
         self._ring = ring
         self._devices = devices
         self._policies = policies
+        self._codecs = CodecRegistry()
         self._by_partition: dict[int, Replicas] = {}
 
     @property
@@ -69,6 +72,10 @@ class Placement:
         if policy is None:
             raise UnknownPolicy(name)
         return policy
+
+    def codec(self, policy: Policy) -> Codec | None:
+        """The codec of an erasure coded policy, None for replicas. Raises CodecUnavailable."""
+        return self._codecs.codec(policy.codec, policy.k, policy.m) if policy.erasure_coded else None
 
     def blob_partition(self, blob_id: bytes) -> int:
         """The partition of a blob."""

@@ -85,7 +85,7 @@ class _Operation:
     def _take(self, step: Step) -> None:
         if step is None:
             return
-        if type(step) is not Send:
+        if not isinstance(step, Send):
             self.end = step
             if self.future is not None and not self.future.done():
                 self.future.set_result(None)
@@ -152,7 +152,7 @@ def _unavailable(end: Unknown | Undone) -> Unavailable | Full:
 
 
 class Rows:
-    """Linearizable rows. All methods raise Unavailable (or Full) without a majority, and SealedShard."""
+    """Linearizable rows. Methods raise Unavailable (or Full) without a majority, and SealedShard."""
 
     def __init__(
         self, placement: Placement, stamps: HybridClock, clock: Clock, randomness: Randomness

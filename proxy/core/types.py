@@ -50,6 +50,7 @@ class ContainerHead(msgspec.Struct, frozen=True, array_like=True):
     shards: the number of its object shards, a power of two. state: "open" or "deleting".
     meta: user metadata with lower-case names. system: named settings of the front ends
     ("swift.read-acl", "swift.write-acl", ...). bucket: S3 clients find it under its name.
+    nonce: makes the value of each conditional write its own (see `register.Decide`), here as below.
     """
 
     id: bytes
@@ -60,6 +61,15 @@ class ContainerHead(msgspec.Struct, frozen=True, array_like=True):
     meta: dict[str, str] = {}
     system: dict[str, str] = {}
     bucket: bool = False
+    nonce: bytes = b""
+
+
+class BucketHead(msgspec.Struct, frozen=True, array_like=True):
+    """A bucket name's row: which account's container S3 clients find under it."""
+
+    account: str
+    claimed_ns: int
+    nonce: bytes = b""
 
 
 class ObjectHead(msgspec.Struct, frozen=True, array_like=True):
@@ -86,6 +96,7 @@ class ObjectHead(msgspec.Struct, frozen=True, array_like=True):
     delete_at_s: int = 0
     kind: str = ""
     manifest_etag: str = ""
+    nonce: bytes = b""
 
 
 class Blob(msgspec.Struct, frozen=True, array_like=True):
@@ -127,8 +138,8 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
 class UploadHead(msgspec.Struct, frozen=True, array_like=True):
     """A multipart upload's row. state: "open", "completing" or "aborted".
 
-    attributes: what the object will have. `completing` names the object version being made, so that
-    whoever finds the upload half way finishes it.
+    attributes: what the object will have. A completing upload's payload is the value that the object's
+    row gets, so that whoever finds it half way finishes it.
     """
 
     id: str
@@ -140,7 +151,7 @@ class UploadHead(msgspec.Struct, frozen=True, array_like=True):
     owner: str = ""
     checksum_algorithm: str = ""
     checksum_type: str = ""
-    completing: bytes = b""
+    nonce: bytes = b""
 
 
 class PartHead(msgspec.Struct, frozen=True, array_like=True):
