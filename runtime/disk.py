@@ -10,10 +10,18 @@ import os
 from collections.abc import Sequence
 from typing import Protocol
 
+from runtime import page_cache
+
 Buffer = bytes | bytearray | memoryview
 
 IOV_MAX = 1024
 """Linux's bound on the buffers of one writev."""
+
+READ_AHEAD_BYTES = 2 * 1024 * 1024
+"""How much behind a `load` is fetched with it: readers of cold files go on where they stopped."""
+
+SCRATCH_BYTES = 256 * 1024
+"""`load` copies through a buffer of this size, which stays in the processor's cache."""
 
 
 class DiskFile(Protocol):
@@ -35,7 +43,25 @@ class DiskFile(Protocol):
         """Like pread where all bytes are in memory, else None. Does not block."""
 
     def map(self) -> memoryview:
-        """The whole file as a read-only view; it stays valid after close and unlink."""
+        """The whole file as a read-only view; it stays valid after close and unlink.
+
+        A page that can't be read ends the process when it is touched: `load` says so as an error.
+        """
+
+    def resident(self, offset: int, length: int) -> bool:
+        """True where touching these mapped bytes needs no disk. Does not block; false before `map`."""
+
+    def load(self, offset: int, length: int) -> None:
+        """Bring bytes into memory and begin to fetch those behind them.
+
+        Raises OSError (EIO) where they can't be read or the file ends before them.
+        """
+
+    def start_writeback(self, offset: int, length: int) -> None:
+        """Begin to write these appended bytes to the device, so that a later `sync` is short.
+
+        Promises nothing; errors are left to `sync`.
+        """
 
     def size(self) -> int:
         """Length in bytes."""
@@ -80,6 +106,7 @@ class RealFile:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._mapped = memoryview(b"")
 
     def append(self, buffers: Sequence[Buffer]) -> None:
         for start in range(0, len(buffers), IOV_MAX):
@@ -119,9 +146,25 @@ class RealFile:
         return bytes(data) if count == length else None
 
     def map(self) -> memoryview:
-        if os.fstat(self._fd).st_size == 0:
-            return memoryview(b"")
-        return memoryview(mmap.mmap(self._fd, 0, prot=mmap.PROT_READ))
+        if os.fstat(self._fd).st_size > 0:
+            self._mapped = memoryview(mmap.mmap(self._fd, 0, prot=mmap.PROT_READ))
+        return self._mapped
+
+    def resident(self, offset: int, length: int) -> bool:
+        return page_cache.resident(self._mapped, offset, length)
+
+    def load(self, offset: int, length: int) -> None:
+        os.posix_fadvise(self._fd, offset, length + READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+        scratch = memoryview(bytearray(min(length, SCRATCH_BYTES)))
+        end = offset + length
+        while offset < end:
+            step = os.preadv(self._fd, [scratch[: end - offset]], offset)
+            if step == 0:
+                raise OSError(errno.EIO, "the file ends before the bytes asked for")
+            offset += step
+
+    def start_writeback(self, offset: int, length: int) -> None:
+        page_cache.start_writeback(self._fd, offset, length)
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size
@@ -133,6 +176,7 @@ class RealFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+            self._mapped = memoryview(b"")
 
 
 class RealDisk:
