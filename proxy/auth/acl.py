@@ -80,8 +80,9 @@ def _check_size(text: str, entries: list[str]) -> None:
 def _referrer(host: str, entry: str) -> str:
     """The host of `.r:<host>` in canonical form: `*`, `host`, `.domain`, each maybe after `-`."""
     sign, name = ("-", host[1:].strip()) if host.startswith("-") else ("", host)
-    if name not in ("*", ""):
-        name = name.removeprefix("*").lower()  # `*.example.com` says the same as `.example.com`
+    if name.startswith("*."):
+        name = name[1:]  # says the same
+    name = name.lower()
     if name in ("", ".") or (name != "*" and any(char in name for char in " /:*")):
         raise InvalidAcl(f"no host in {entry!r}")
     return sign + name

@@ -87,7 +87,8 @@ class AwsChunkedDecoder:
             ChunkSignatures(authenticated) if authenticated and mode.has_signed_chunks else None
         )
         self._decoded_bytes = decoded_bytes
-        self._declared = declared_trailers
+        self._declared = declared_trailers - {TRAILER_SIGNATURE}
+        self._known = self._declared | ({TRAILER_SIGNATURE} if self._signatures else set())
         self._state = _State.CHUNK_HEADER
         self._line = b""  # the beginning of a line whose end has not come yet
         self._left = 0  # bytes of the present chunk that have not come yet
@@ -205,7 +206,7 @@ class AwsChunkedDecoder:
         name = match[1].lower()
         if name in self._trailers or len(self._trailers) >= TRAILERS_MAX:
             raise MalformedTrailer("a trailer is there twice, or there are too many")
-        if name not in self._declared and name != TRAILER_SIGNATURE:
+        if name not in self._known:
             raise MalformedTrailer(f"the trailer {name[:64]!r} was not declared")
         self._trailers[name] = match[2]
 
