@@ -1,0 +1,169 @@
+"""A device behind the node protocol: the DeviceClient contract over one peer's connections.
+
+`Peer` is all that a process holds of another one: the connection for calls and the pool for bulk.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from runtime.clock import Clock
+from runtime.randomness import Randomness
+from runtime.tasks import TaskOwner
+from storage.contract import BlobReader, BlobWriter, Deliver, DeviceFault
+from storage.types import (
+    BlobEntry,
+    BlobHeader,
+    BlobName,
+    Fault,
+    GarbageEntry,
+    RowMessage,
+)
+from storage.wire.bulk import BulkPool, WireBlobReader, WireBlobWriter
+from storage.wire.connection import Address, Connection
+from storage.wire.handshake import Role
+from storage.wire.messages import (
+    DELETE_BLOB,
+    FORGET_GARBAGE,
+    LIST_BLOBS,
+    LIST_GARBAGE,
+    PING,
+    ROW,
+    STATUS,
+    Call,
+    DeleteBlob,
+    ForgetGarbage,
+    ListBlobs,
+    ListGarbage,
+    Ping,
+    Pong,
+    Status,
+    answer_decoder,
+    encode,
+)
+
+LIST_TIME_S: Final = 30.0
+"""How long a list call, or a status, may take."""
+
+FORGET_SEQS_MAX: Final = 65_536
+"""The most garbage hints that one message drops; longer lists go in several."""
+
+_decode_row_answer: Final = answer_decoder(ROW).decode
+_decode_blobs: Final = msgspec.msgpack.Decoder(list[BlobEntry]).decode
+_decode_garbage: Final = msgspec.msgpack.Decoder(list[GarbageEntry]).decode
+
+
+class Peer:
+    """Another process that owns devices."""
+
+    def __init__(
+        self,
+        address: Address,
+        secret: bytes,
+        clock: Clock,
+        randomness: Randomness,
+        tasks: TaskOwner,
+        *,
+        version: str = "",
+    ) -> None:
+        self.clock = clock
+        self._version = version
+        self.calls = Connection(address, secret, clock, randomness, tasks, version=version)
+        self.bulk = BulkPool(
+            lambda: Connection(address, secret, clock, randomness, tasks, role=Role.BULK, keep=False)
+        )
+
+    def start(self) -> None:
+        """Begin to connect and stay connected. Needs a running loop."""
+        self.calls.start()
+
+    async def ping(self, deadline: float) -> Pong:
+        """The peer's release, epoch and devices. Raises DeviceFault."""
+        answer, _ = await self.calls.request(PING, 0, Ping(self._version), deadline)
+        pong: Pong = answer
+        return pong
+
+    def close(self) -> None:
+        """Close all connections; what is outstanding is answered UNREACHABLE. Idempotent."""
+        self.calls.close()
+        self.bulk.close()
+
+
+class WireDevice:
+    """One device of a peer."""
+
+    local = False
+
+    def __init__(self, peer: Peer, device_id: int) -> None:
+        self.device_id = device_id
+        self._peer = peer
+        self._calls = peer.calls
+        self._clock = peer.clock
+
+    def send(self, message: RowMessage, payload: bytes, deadline: float, deliver: Deliver) -> None:
+        """See DeviceClient.send."""
+        head = encode((self.device_id, message))
+        self._calls.call(ROW.kind, head, payload, deadline, decode=_decode_row_answer, deliver=deliver)
+
+    async def create_blob(self, header: BlobHeader, deadline: float) -> BlobWriter:
+        """See DeviceClient.create_blob."""
+        return await WireBlobWriter.create(
+            self._peer.bulk, self.device_id, header, deadline, self._clock
+        )
+
+    async def open_blob(self, name: BlobName, deadline: float) -> BlobReader:
+        """See DeviceClient.open_blob."""
+        return await WireBlobReader.open(self._peer.bulk, self.device_id, name, deadline, self._clock)
+
+    async def delete_blob(self, name: BlobName, deadline: float) -> None:
+        """See DeviceClient.delete_blob."""
+        await self._calls.request(DELETE_BLOB, self.device_id, DeleteBlob(name), deadline)
+
+    async def list_blobs(self, after: BlobName | None, limit: int) -> list[BlobEntry]:
+        """See DeviceClient.list_blobs."""
+        found: list[BlobEntry] = []
+        more = True
+        while more and len(found) < limit:
+            message = ListBlobs(after, limit - len(found))
+            more, body = await self._listed(LIST_BLOBS, message)
+            found += _decoded(_decode_blobs, body)
+            after = found[-1].header.name if found else after
+        return found
+
+    async def list_garbage(self, after_seq: int, limit: int) -> list[GarbageEntry]:
+        """See DeviceClient.list_garbage."""
+        found: list[GarbageEntry] = []
+        more = True
+        while more and len(found) < limit:
+            message = ListGarbage(after_seq, limit - len(found))
+            more, body = await self._listed(LIST_GARBAGE, message)
+            found += _decoded(_decode_garbage, body)
+            after_seq = found[-1].seq if found else after_seq
+        return found
+
+    async def _listed(self, call: Call, message: Any) -> tuple[bool, bytes]:
+        listed, body = await self._request(call, message)
+        return listed.more, body
+
+    async def _request(self, call: Call, message: Any) -> tuple[Any, bytes]:
+        deadline = self._clock.monotonic() + LIST_TIME_S
+        return await self._calls.request(call, self.device_id, message, deadline)
+
+    async def forget_garbage(self, seqs: list[int]) -> None:
+        """See DeviceClient.forget_garbage."""
+        for at in range(0, len(seqs), FORGET_SEQS_MAX):
+            await self._request(FORGET_GARBAGE, ForgetGarbage(seqs[at : at + FORGET_SEQS_MAX]))
+
+    async def status(self) -> dict[str, Any]:
+        """What the device says of itself. Raises DeviceFault."""
+        answer, _ = await self._request(STATUS, Status())
+        status: dict[str, Any] = answer.status
+        return status
+
+
+def _decoded(decode: Any, body: bytes) -> list[Any]:
+    try:
+        entries: list[Any] = decode(body)
+    except (ValueError, RecursionError) as error:
+        raise DeviceFault(Fault.UNREACHABLE, "undecodable answer") from error
+    return entries

@@ -1,0 +1,407 @@
+"""The calling end of a connection: calls with deadlines, many at a time, over one link that comes back.
+
+`client.py` builds devices and blob streams on it. A connection is shared by all devices of one peer.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from runtime.clock import Clock
+from runtime.randomness import Randomness
+from runtime.tasks import TaskOwner
+from storage.contract import DeviceFault
+from storage.types import Failed, Fault
+from storage.wire.frames import (
+    CALL_ID_MAX,
+    EPOCH_SERIALS,
+    NO_CALL,
+    TICKS_MAX,
+    Bytes,
+    Frame,
+    FrameError,
+    ticks_of,
+)
+from storage.wire.handshake import ClientHandshake, Role, check_secret
+from storage.wire.link import Link
+from storage.wire.messages import CALLS, PING, Call, Invalid, Ping, answer_decoder, encode
+
+OUTSTANDING_MAX: Final = 4096
+"""Calls of one connection without an answer; more are refused as overloaded."""
+
+SWEEP_S: Final = 0.05
+"""How often deadlines are looked at: an answer DEADLINE comes at most this late."""
+
+SILENCE_MAX_S: Final = 10.0
+"""A link that stays silent for so long with calls outstanding, pings included, is given up."""
+
+CONNECT_TIME_S: Final = 5.0
+BACKOFF_MIN_S: Final = 0.05
+BACKOFF_MAX_S: Final = 2.0
+
+UNREACHABLE: Final = Fault.UNREACHABLE
+
+AnswerTo = Callable[[Any, bytes], None]
+"""Takes the answer (of the call's type, Failed or Invalid) and its body."""
+
+
+class UnixAddress(NamedTuple):
+    """A peer on this host."""
+
+    path: str
+
+
+class TcpAddress(NamedTuple):
+    """A peer anywhere; with `tls` the connection is encrypted and the server's certificate checked."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+
+Address = UnixAddress | TcpAddress
+
+
+class _Outstanding(NamedTuple):
+    """A call that waits for its answer."""
+
+    deadline: float
+    decode: Callable[[bytes], Any]
+    deliver: AnswerTo
+
+
+class Connection:
+    """Calls to one peer.
+
+    keep: connect again by itself, with back-off, whenever the link is lost; otherwise a lost link
+    comes back with the next `ready`. A call while there is no link is answered UNREACHABLE at once.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        secret: bytes,
+        clock: Clock,
+        randomness: Randomness,
+        tasks: TaskOwner,
+        *,
+        role: Role = Role.CALLS,
+        keep: bool = True,
+        version: str = "",
+    ) -> None:
+        self.epoch = 0
+        """The ring epoch that calls are made in; whoever follows the ring sets it."""
+        self._address = address
+        self._secret = check_secret(secret)
+        self._clock = clock
+        self._randomness = randomness
+        self._tasks = tasks
+        self._role = role
+        self._keep = keep
+        self._version = version
+        self._link: Link | None = None
+        self._why_not = "not connected yet"
+        self._outstanding: dict[int, _Outstanding] = {}
+        self._last_call = NO_CALL
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._silent_sweeps = 0
+        self._connecting: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+        self._closed = False
+
+    # -- the link ------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """True while calls can be sent."""
+        return self._link is not None
+
+    @property
+    def outstanding(self) -> int:
+        """Calls without an answer."""
+        return len(self._outstanding)
+
+    def start(self) -> None:
+        """Begin to connect, unless it is or does already. Needs a running loop."""
+        if self._closed or self._link is not None or self._connecting is not None:
+            return
+        self._connecting = self._tasks.spawn(f"connect {self._address!r:.80}", self._connect())
+
+    async def ready(self, deadline: float) -> None:
+        """Wait for the link. Raises DeviceFault(UNREACHABLE) at `deadline`, or where it can't be."""
+        if self._link is not None:
+            return
+        self.start()
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
+                await waiter
+        except TimeoutError:
+            raise DeviceFault(UNREACHABLE, self._why_not) from None
+        finally:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+
+    async def _connect(self) -> None:
+        backoff_s = BACKOFF_MIN_S
+        try:
+            while not await self._try_connect() and self._keep:
+                await asyncio.sleep(self._randomness.uniform(backoff_s / 2, backoff_s))
+                backoff_s = min(BACKOFF_MAX_S, backoff_s * 2)
+        finally:
+            self._connecting = None
+
+    async def _try_connect(self) -> bool:
+        """True where there is a link now: it may be made and lost again before this task runs on."""
+        attempt = _Attempt(self)
+        try:
+            async with asyncio.timeout(CONNECT_TIME_S):
+                await self._open(attempt)
+                await attempt.shaken
+        except (OSError, TimeoutError, DeviceFault) as error:
+            attempt.give_up()
+            self._why_not = f"cannot connect: {error or type(error).__name__}"
+            self._fail_waiting()
+            return False
+        except BaseException:
+            attempt.give_up()
+            raise
+        return self._link is not None
+
+    async def _open(self, attempt: "_Attempt") -> None:
+        loop = asyncio.get_running_loop()
+        match self._address:
+            case UnixAddress(path):
+                await loop.create_unix_connection(lambda: attempt.link, path)
+            case TcpAddress(host, port, tls):
+                await loop.create_connection(lambda: attempt.link, host, port, ssl=tls)
+
+    def _fail_waiting(self) -> None:
+        if self._keep:
+            return  # it goes on trying: who waits may wait until the deadline
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_exception(DeviceFault(UNREACHABLE, self._why_not))
+
+    def _linked(self, link: Link) -> None:
+        self._link = link
+        self._silent_sweeps = 0
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _unlinked(self, reason: str) -> None:
+        self._link = None
+        self._why_not = f"connection lost: {reason}"
+        lost, self._outstanding = self._outstanding, {}
+        for entry in lost.values():
+            self._deliver(entry, Failed(UNREACHABLE, self._why_not), b"")
+        if self._keep:
+            self.start()
+
+    def close(self) -> None:
+        """Close for good; outstanding calls are answered UNREACHABLE. Idempotent."""
+        self._closed = True
+        self._keep = False
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._link is not None:
+            self._link.close()
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    def call(
+        self,
+        kind: int,
+        head: bytes,
+        body: Bytes,
+        deadline: float,
+        *,
+        decode: Callable[[bytes], Any],
+        deliver: AnswerTo,
+    ) -> None:
+        """Make one call; `deliver` is called exactly once, possibly before this returns.
+
+        decode: of the answer's head. Failed(UNREACHABLE) without a link or when it is lost,
+        Failed(DEADLINE) at the deadline: then an answer that comes later is ignored.
+        """
+        link = self._link
+        if link is None:
+            deliver(Failed(UNREACHABLE, self._why_not), b"")
+            return
+        outstanding = self._outstanding
+        if len(outstanding) >= OUTSTANDING_MAX or (link.congested and self._role is Role.CALLS):
+            deliver(Failed(UNREACHABLE, "overloaded"), b"")
+            return
+        ticks = ticks_of(deadline - self._clock.monotonic())
+        if not ticks:
+            deliver(Failed(Fault.DEADLINE), b"")
+            return
+        call = self._last_call = self._last_call + 1 if self._last_call < CALL_ID_MAX else 1
+        try:
+            link.send(kind, head, body, call=call, epoch=self.epoch % EPOCH_SERIALS, ticks=ticks)
+        except FrameError as error:
+            deliver(Failed(Fault.TOO_LARGE, str(error)), b"")
+            return
+        outstanding[call] = _Outstanding(deadline, decode, deliver)
+        if self._sweeper is None:
+            self._arm()
+
+    def tell(self, call: Call, device_id: int, message: Any) -> None:
+        """Send a message that has no answer; lost where there is no link."""
+        if self._link is not None:
+            head = encode((device_id, message))
+            epoch = self.epoch % EPOCH_SERIALS
+            self._link.send(call.kind, head, call=NO_CALL, epoch=epoch, ticks=TICKS_MAX)
+
+    async def request(
+        self, call: Call, device_id: int, message: Any, deadline: float, body: Bytes = b""
+    ) -> tuple[Any, bytes]:
+        """Make one call and wait: (answer, body). Raises DeviceFault, or ValueError for Invalid.
+
+        Cancelled, the call may still be carried out.
+        """
+        future = self.begin(call, device_id, message, deadline, body)
+        return outcome(*await future)
+
+    def begin(
+        self, call: Call, device_id: int, message: Any, deadline: float, body: Bytes = b""
+    ) -> "asyncio.Future[tuple[Any, bytes]]":
+        """Like `request`, but the future holds the raw answer for `outcome`."""
+        future: asyncio.Future[tuple[Any, bytes]] = asyncio.get_running_loop().create_future()
+        head = encode((device_id, message))
+        decode = _DECODERS[call.kind].decode
+        self.call(call.kind, head, body, deadline, decode=decode, deliver=partial(_settle, future))
+        return future
+
+    async def drained(self) -> None:
+        """Wait until the system has taken what was sent: its buffers may be reused."""
+        if self._link is not None:
+            await self._link.drained()
+
+    def frame_received(self, frame: Frame) -> None:
+        """An answer. Raises FrameError where it can't be read."""
+        entry = self._outstanding.pop(frame.call, None)
+        if entry is None:
+            return  # it came after its deadline
+        try:
+            answer = entry.decode(frame.head)
+        except (ValueError, RecursionError) as error:
+            self._deliver(entry, Failed(UNREACHABLE, "undecodable answer"), b"")
+            raise FrameError(f"undecodable answer: {error}") from error
+        try:
+            entry.deliver(answer, frame.body)
+        except Exception as error:
+            self._callback_failed(error)
+
+    def _deliver(self, entry: _Outstanding, failed: Failed, body: bytes) -> None:
+        try:
+            entry.deliver(failed, body)
+        except Exception as error:
+            self._callback_failed(error)
+
+    def _callback_failed(self, error: Exception) -> None:
+        """A caller's bug goes to the loop's handler of such; the other calls go on."""
+        context = {"message": "the receiver of an answer failed", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
+
+    # -- deadlines -----------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        if not self._closed:
+            self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """One timer for all calls: a timer handle for each would cost more than the call."""
+        self._sweeper = None
+        now = self._clock.monotonic()
+        late = [call for call, entry in self._outstanding.items() if entry.deadline <= now]
+        for call in late:
+            if (entry := self._outstanding.pop(call, None)) is not None:
+                self._deliver(entry, Failed(Fault.DEADLINE), b"")
+        if late or self._outstanding:
+            self._watch_silence()
+        if self._outstanding and self._sweeper is None:
+            self._arm()
+
+    def _watch_silence(self) -> None:
+        link = self._link
+        if link is None:
+            return
+        self._silent_sweeps = 0 if link.heard else self._silent_sweeps + 1
+        link.heard = False
+        silent_s = self._silent_sweeps * SWEEP_S
+        if silent_s >= SILENCE_MAX_S:
+            link.fail(f"no answer, not even to a ping, for {SILENCE_MAX_S:.0f} s")
+        elif self._silent_sweeps == int(SILENCE_MAX_S / SWEEP_S / 2):
+            deadline = self._clock.monotonic() + SILENCE_MAX_S
+            self.begin(PING, 0, Ping(self._version), deadline)
+
+
+class _Attempt:
+    """One try to connect; afterwards the link's handler, which ignores all but the present link."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.shaken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        handshake = ClientHandshake(connection._secret, connection._role, connection._randomness)
+        self.link = Link(handshake, self)
+        self.frame_received = connection.frame_received
+
+    def link_made(self) -> None:
+        """Nothing to do before the handshake."""
+
+    def link_ready(self) -> None:
+        if not self.shaken.done():
+            self.shaken.set_result(None)
+            self._connection._linked(self.link)
+
+    def link_congested(self, congested: bool) -> None:
+        """`Connection.call` looks at the link's flag."""
+
+    def link_lost(self, reason: str) -> None:
+        if not self.shaken.done():
+            self.shaken.set_exception(DeviceFault(UNREACHABLE, reason))
+            self.shaken.exception()  # retrieved, also where nobody waits any more
+        elif self._connection._link is self.link:
+            self._connection._unlinked(reason)
+
+    def give_up(self) -> None:
+        self.shaken.cancel()
+        self.link.fail("gave up connecting")
+
+
+def _settle(future: "asyncio.Future[tuple[Any, bytes]]", answer: Any, body: bytes) -> None:
+    if not future.done():
+        future.set_result((answer, body))
+
+
+def outcome(answer: Any, body: bytes) -> tuple[Any, bytes]:
+    """A call's answer, or the error that it is."""
+    if type(answer) is Failed:
+        raise DeviceFault(fault_of(answer.fault), answer.text)
+    if type(answer) is Invalid:
+        raise ValueError(answer.text)
+    return answer, body
+
+
+def fault_of(number: int) -> Fault:
+    """A fault by its number; UNREACHABLE (outcome unknown) for one that this release does not know."""
+    try:
+        return Fault(number)
+    except ValueError:
+        return UNREACHABLE
+
+
+_DECODERS: "Final[dict[int, msgspec.msgpack.Decoder[Any]]]" = {
+    call.kind: answer_decoder(call) for call in CALLS
+}
