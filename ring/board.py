@@ -21,9 +21,7 @@ class Board:
     frozen: partitions that may not move in this step, except off lost leaves.
     """
 
-    def __init__(
-        self, topology: Topology, quota: Quota, table: IntArray, frozen: BoolArray
-    ) -> None:
+    def __init__(self, topology: Topology, quota: Quota, table: IntArray, frozen: BoolArray) -> None:
         self.topology = topology
         self.quota = quota.count[DEVICE]
         self.table = table.copy()
@@ -43,7 +41,7 @@ class Board:
     @property
     def partition_count(self) -> int:
         """2^part_power."""
-        return self.table.shape[1]
+        return int(self.table.shape[1])
 
     def surplus(self) -> IntArray:
         """Per leaf what it holds above its quota; negative where it lacks."""
@@ -136,13 +134,15 @@ class Tier:
         """column: replicas x candidates, the leaves of each candidate's partition."""
         z_old, z_new, in_old, in_new = self._counts(column, old, new)
         fine: BoolArray = (in_new < self.upper[z_new]) & (in_old > self.lower[z_old])
-        return fine | (z_old == z_new)
+        fine |= z_old == z_new
+        return fine
 
     def improves(self, column: IntArray, old: IntArray, new: IntArray) -> BoolArray:
         """Whether the move relieves an overfull tree node or feeds a starved one."""
         z_old, z_new, in_old, in_new = self._counts(column, old, new)
         better: BoolArray = (in_old > self.upper[z_old]) | (in_new < self.lower[z_new])
-        return better & (z_old != z_new)
+        better &= z_old != z_new
+        return better
 
     def _counts(
         self, column: IntArray, old: IntArray, new: IntArray

@@ -113,12 +113,11 @@ def shares(topology: Topology, caps: tuple[IntArray, ...], replicas: int) -> Flo
         full = np.minimum(full, level[member])
     whole = np.zeros(topology.leaf_count, dtype=np.int64)
     top = _fill_level(weight, full, whole, np.array([float(replicas)]))
-    return weight * np.minimum(full, top[0])
+    share: FloatArray = weight * np.minimum(full, top[0])
+    return share
 
 
-def _fill_level(
-    weight: FloatArray, full: FloatArray, group: IntArray, room: FloatArray
-) -> FloatArray:
+def _fill_level(weight: FloatArray, full: FloatArray, group: IntArray, room: FloatArray) -> FloatArray:
     """Per group the level L with sum(weight * min(L, full)) = room; inf where it can't be reached.
 
     The sum is concave and piecewise linear in L, so Newton's steps from zero never overshoot and end
@@ -164,10 +163,13 @@ def _snapped(topology: Topology, leaf: FloatArray) -> tuple[FloatArray, ...]:
     """Shares per tier, with float noise around whole numbers removed from the bottom up."""
     fair = [_snap(leaf)]
     for tier in (NODE, ZONE, REGION):
-        fair.insert(
-            0, _snap(np.bincount(topology.parent[tier + 1], fair[0], topology.size(tier)))
-        )
+        fair.insert(0, _snap(_summed(fair[0], topology.parent[tier + 1], topology.size(tier))))
     return tuple(fair)
+
+
+def _summed(values: FloatArray | IntArray, group: IntArray, size: int) -> FloatArray:
+    total: FloatArray = np.bincount(group, values, size).astype(np.float64)
+    return total
 
 
 def _snap(values: FloatArray) -> FloatArray:
@@ -185,15 +187,13 @@ def _round(
     above = np.array([total], dtype=np.int64)
     counts: list[IntArray] = []
     for tier in TIERS:
-        holds = np.bincount(topology.member[tier], held, topology.size(tier))
+        holds = _summed(held, topology.member[tier], topology.size(tier))
         above = _round_tier(fair[tier], topology.parent[tier], above, holds)
         counts.append(above)
     return tuple(counts)
 
 
-def _round_tier(
-    fair: FloatArray, parent: IntArray, total: IntArray, held: FloatArray
-) -> IntArray:
+def _round_tier(fair: FloatArray, parent: IntArray, total: IntArray, held: FloatArray) -> IntArray:
     """Floors, plus one for the first few children of each parent until its total is met.
 
     First come children that hold more than the floor already, then the largest remainders.

@@ -54,9 +54,7 @@ def _flow(topology: Topology, held: IntArray, bound: list[FloatArray], sign: int
         holds = np.bincount(topology.member[tier], held, topology.size(tier))
         own = np.maximum(sign * (bound[tier] - holds), 0)
         if tier != DEVICE:
-            own = np.maximum(
-                own, np.bincount(topology.parent[tier + 1], need, topology.size(tier))
-            )
+            own = np.maximum(own, np.bincount(topology.parent[tier + 1], need, topology.size(tier)))
         need = own
     return round(float(need.sum()))
 

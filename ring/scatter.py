@@ -67,9 +67,7 @@ def _reordered(window: IntArray, partitions: int, rng: np.random.Generator) -> I
     return np.concatenate([np.tile(np.concatenate([more, others]), whole), more])
 
 
-def _mixed(
-    topology: Topology, quota: Quota, table: IntArray, rng: np.random.Generator
-) -> IntArray:
+def _mixed(topology: Topology, quota: Quota, table: IntArray, rng: np.random.Generator) -> IntArray:
     """Swap the devices of random pairs of replicas where both partitions stay within bounds."""
     replicas, partitions = table.shape
     if partitions < 2 or topology.size(NODE) == topology.leaf_count == 1:

@@ -77,9 +77,7 @@ def _weight(device: Device, device_class: str) -> float:
     return device.share_weight if fits else 0.0
 
 
-def _number(
-    paths: Sequence[tuple[str, ...]], tier: int
-) -> tuple[IntArray, IntArray, tuple[str, ...]]:
+def _number(paths: Sequence[tuple[str, ...]], tier: int) -> tuple[IntArray, IntArray, tuple[str, ...]]:
     """Number the distinct prefixes of sorted paths: numbers, first leaf of each, names."""
     member = np.empty(len(paths), dtype=np.int64)
     first: list[int] = []
