@@ -6,7 +6,7 @@ written in one turn of the loop leave in one write.
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from storage.wire.frames import Bytes, Frame, FrameError, FrameParser, encode_prefix
 from storage.wire.handshake import HANDSHAKE_TIME_S, Handshake, HandshakeError, Role
@@ -66,9 +66,7 @@ class Link(asyncio.Protocol):
     # -- what asyncio calls --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("the node protocol runs on stream transports")
-        self._transport = transport
+        transport = self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by name
         self._timer = self._loop.call_later(HANDSHAKE_TIME_S, self.fail, "handshake took too long")
         if first := self._handshake.begin():
             transport.write(first)
