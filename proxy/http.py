@@ -1,11 +1,12 @@
-"""What both front ends need of HTTP: reading bodies with a deadline, sending objects, the request's target.
+"""What both front ends need of HTTP: bodies with a deadline, sending objects, the request target.
 
 Thin over aiohttp's low-level server: requests are `aiohttp.web.BaseRequest`, there is no router and no
 middleware. `proxy/door.py` owns the listening port and picks the front end.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Final
 
 from aiohttp import web
@@ -104,12 +105,23 @@ async def send_stream(
     status: int,
     headers: Mapping[str, str],
     length: int,
-    pieces: AsyncIterator[memoryview],
+    pieces: AsyncGenerator[memoryview, None],
 ) -> web.StreamResponse:
     """Send `length` bytes. The first piece is fetched before the status line goes out, so that an
     object that cannot be read is an error of its own and not a broken answer; a later fault closes
     the connection short of the announced length.
     """
+    async with aclosing(pieces):
+        return await _send_all(request, status, headers, length, pieces)
+
+
+async def _send_all(
+    request: web.BaseRequest,
+    status: int,
+    headers: Mapping[str, str],
+    length: int,
+    pieces: AsyncGenerator[memoryview, None],
+) -> web.StreamResponse:
     first = await anext(pieces, None)
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = length

@@ -39,8 +39,10 @@ class RowFlag(enum.IntFlag):
 
     NONE = 0
     TOMBSTONE = 1
-    BLOBS = 2  # the payload is a manifest: replacing this row leaves garbage to collect
+    BLOBS = 2  # the payload names blobs: replacing this row leaves garbage to collect
     UNCOUNTED = 4  # not an object of its shard's count and bytes
+    TAKEN_OVER = 8  # a tombstone that leaves no garbage: another row names the replaced row's blobs
+    MANIFEST = 16  # the payload is a manifest, not the object's bytes
 
 
 class Want(enum.IntEnum):

@@ -26,7 +26,7 @@ class BlobSource:
     """One blob opened for reading from whichever copies or fragments are good."""
 
     def __init__(
-        self, blob: Blob, devices: Sequence[DeviceClient], policy: Policy, clock: Clock
+        self, blob: Blob, devices: Sequence[DeviceClient], codec: Codec | None, clock: Clock
     ) -> None:
         self._blob = blob
         self._devices = devices

@@ -5,6 +5,7 @@ durable on return. Where a verb ends with Unavailable its outcome is unknown: it
 Cancelling a verb leaves nothing half done that a later request or a collector would not finish.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from proxy.core.types import (
@@ -28,6 +29,8 @@ from proxy.core.types import (
     UploadHead,
     UploadPage,
 )
+
+Combine = Callable[[Sequence[PartHead]], dict[str, str]]
 
 
 class Store(Protocol):
@@ -195,10 +198,13 @@ class Store(Protocol):
         parts: list[CompletedPart],
         *,
         conditions: Conditions = NO_CONDITIONS,
-        checksums: dict[str, str] | None = None,
+        combine: Combine | None = None,
         size_bytes: int | None = None,
     ) -> ObjectInfo:
         """Make the object of the named parts without copying a byte; idempotent for the same parts.
+
+        combine: makes the object's checksums of its parts', may raise BadDigest. size_bytes: what the
+        parts must add up to, else InvalidPart.
         Raises NoSuchUpload, InvalidPart, InvalidPartOrder, PartTooSmall, BadDigest,
         PreconditionFailed."""
 

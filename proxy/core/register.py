@@ -194,21 +194,29 @@ class PlainWrite:
     can have seen it. Any other end without a majority is Unknown.
     """
 
-    __slots__ = ("_attempts", "_clock", "_name", "_shard", "_tally", "_value", "_version")
+    __slots__ = ("_attempts", "_clock", "_fixed", "_name", "_shard", "_tally", "_value", "_version")
 
     def __init__(
-        self, quorum: Quorum, clock: HybridClock, shard: bytes, name: bytes, value: Value
+        self,
+        quorum: Quorum,
+        clock: HybridClock,
+        shard: bytes,
+        name: bytes,
+        value: Value,
+        version: bytes = b"",
     ) -> None:
+        """version: write under this very version, decided before, instead of a new one."""
         self._clock = clock
         self._shard = shard
         self._name = name
         self._value = value
+        self._fixed = version
         self._attempts = 0
         self._tally = _Tally(quorum)
 
     def begin(self) -> Send:
         self._attempts += 1
-        self._version = self._clock.stamp() + ZERO_STAMP
+        self._version = self._fixed or self._clock.stamp() + ZERO_STAMP
         flags, size, head, payload = self._value
         message = Write(self._shard, self._name, self._version, flags, size, head)
         return Send([(member, message, payload) for member in self._tally.quorum.order])
@@ -219,7 +227,9 @@ class PlainWrite:
         enough = tally.quorum.enough
         if enough[tally.ok]:
             return Stored(self._version)
-        if enough[tally.never] and self._attempts < WRITE_ATTEMPTS:
+        if enough[tally.never]:
+            if self._fixed or self._attempts >= WRITE_ATTEMPTS:
+                return Undone(tuple(tally.faults))
             tally.clear()
             return self.begin()
         if enough[tally.sealed]:

@@ -32,7 +32,7 @@ from proxy.core.register import (
 from runtime.clock import Clock, HybridClock
 from runtime.randomness import Randomness
 from storage.contract import Deliver, DeviceClient
-from storage.types import Count, Counts, Failed, Fault, RowAnswer, RowMessage, Want
+from storage.types import ZERO_STAMP, Count, Counts, Failed, Fault, RowAnswer, RowMessage, Want
 
 ROW_DEADLINE_S: Final = 10.0
 """A row operation that has not ended by then is given up: Unavailable."""
@@ -163,7 +163,7 @@ class Rows:
         self._randomness = randomness
         self._watch = _Watch(clock)
 
-    async def _run(self, machine: Machine, replicas: Replicas) -> End:
+    async def _run(self, machine: Machine, replicas: Replicas, *, undone: bool = False) -> End:
         operation = _Operation(machine, replicas.devices, self._clock.monotonic(), self._randomness)
         operation.start()
         if operation.end is None:
@@ -171,7 +171,7 @@ class Rows:
         end = operation.end
         if type(end) is ShardSealed:
             raise SealedShard
-        if type(end) is Unknown or type(end) is Undone:
+        if type(end) is Unknown or (type(end) is Undone and not undone):
             raise _unavailable(end)
         assert end is not None
         return end
@@ -182,6 +182,19 @@ class Rows:
         end = await self._run(PlainWrite(replicas.quorum, self._stamps, shard, name, value), replicas)
         assert type(end) is Stored
         return end.version
+
+    def new_version(self) -> bytes:
+        """A version for `write_as`, above all that this process has seen."""
+        return self._stamps.stamp() + ZERO_STAMP
+
+    async def write_as(self, shard: bytes, name: bytes, value: Value, version: bytes) -> bool:
+        """Write under a version that was decided before; repeating it is harmless.
+
+        False: surely not stored and never was, because the row is newer. Raises Unavailable.
+        """
+        replicas = self._placement.replicas(shard)
+        machine = PlainWrite(replicas.quorum, self._stamps, shard, name, value, version)
+        return type(await self._run(machine, replicas, undone=True)) is Stored
 
     async def read(self, shard: bytes, name: bytes, want: int = Want.PAYLOAD) -> Versioned:
         """The row; ZERO_VERSION where it never was. A damaged copy met on the way is written again."""

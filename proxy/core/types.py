@@ -4,7 +4,7 @@ Heads and manifests are stored in rows as msgpack arrays; fields are only ever a
 a default, so that every version reads the older ones (doc/formats/rows.md).
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final, Protocol
 
 import msgspec
@@ -108,13 +108,21 @@ class Blob(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Reference(msgspec.Struct, frozen=True, array_like=True):
-    """A part that is (a range of) another object, as in SLO. length -1: to its end."""
+    """A part that is (a range of) another object, as in SLO. length -1: to its end.
+
+    What follows is what that object was when the manifest was made, for showing the manifest:
+    object_size_bytes its whole size (-1: not known), content_type, modified_ns, kind as in ObjectHead.
+    """
 
     container: str
     name: str
     etag: str
     offset: int
     length: int
+    object_size_bytes: int = -1
+    content_type: str = ""
+    modified_ns: int = 0
+    kind: str = ""
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
@@ -155,13 +163,14 @@ class UploadHead(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PartHead(msgspec.Struct, frozen=True, array_like=True):
-    """An uploaded part's row; its payload is the Manifest of the part's blobs."""
+    """An uploaded part's row; its payload is the Manifest of the part, which `blobs` repeats."""
 
     number: int
     size_bytes: int
     etag: str
     modified_ns: int
     checksums: dict[str, str] = {}
+    blobs: list[Blob] = []
 
 
 # -- given and taken by the verbs --------------------------------------------------------------
@@ -204,14 +213,26 @@ class ContainerStat(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
+class PolicyUsage(msgspec.Struct, frozen=True):
+    """What an account holds under one storage policy."""
+
+    containers: int
+    objects: int
+    size_bytes: int
+
+
 class AccountStat(msgspec.Struct, frozen=True):
-    """An account's totals and metadata. created_ns is 0 for an account that holds nothing yet."""
+    """An account's totals and metadata. created_ns is 0 for an account that holds nothing yet.
+
+    by_policy: the totals by the name of the containers' storage policy.
+    """
 
     containers: int
     objects: int
     size_bytes: int
     meta: dict[str, str]
     created_ns: int
+    by_policy: dict[str, PolicyUsage] = {}
 
 
 class ObjectInfo(msgspec.Struct, frozen=True):
@@ -318,7 +339,7 @@ class OpenObject(Protocol):
     parts: list[Part]
     """Multipart and SLO: its parts, in order; else empty."""
 
-    def stream(self, offset: int, length: int) -> AsyncIterator[memoryview]:
+    def stream(self, offset: int, length: int) -> AsyncGenerator[memoryview, None]:
         """Verified bytes [offset, offset + length); never wrong ones: Damaged or BadReference."""
 
     def close(self) -> None:

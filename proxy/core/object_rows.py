@@ -1,0 +1,215 @@
+"""Objects' rows: encoding, and reading and writing them in the right shard of a living container.
+
+Cached containers may be stale. A deleted container's shards are sealed, so a majority says so; then
+the container's row is read again and the operation goes on in what it names, or ends with
+NoSuchContainer.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import msgspec
+
+from proxy.core.containers import Containers, tombstone
+from proxy.core.errors import NoSuchObject, Unavailable
+from proxy.core.names import object_name
+from proxy.core.preconditions import any_condition, check_write
+from proxy.core.register import Decide, Value, Versioned
+from proxy.core.rows import Rows, SealedShard
+from proxy.core.shards import object_shard
+from proxy.core.types import Conditions, Container, Manifest, ObjectHead, ObjectInfo
+from runtime.clock import Clock
+from runtime.randomness import Randomness
+from storage.types import RowFlag, Want
+
+SEALED_ATTEMPTS: Final = 4
+
+T = TypeVar("T")
+
+encode = msgspec.msgpack.Encoder().encode
+decode_head = msgspec.msgpack.Decoder(ObjectHead).decode
+decode_manifest = msgspec.msgpack.Decoder(Manifest).decode
+
+
+def inline_value(head: ObjectHead, data: bytes) -> Value:
+    """The row of a small object."""
+    return Value(0, head.size_bytes, encode(head), data)
+
+
+def manifest_value(head: ObjectHead, manifest: Manifest) -> Value:
+    """The row of an object with a manifest."""
+    return Value(manifest_flags(manifest), head.size_bytes, encode(head), encode(manifest))
+
+
+def manifest_flags(manifest: Manifest) -> int:
+    """MANIFEST, and BLOBS where replacing the row leaves garbage."""
+    owns = any(part.blobs for part in manifest.parts)
+    return int(RowFlag.MANIFEST | RowFlag.BLOBS if owns else RowFlag.MANIFEST)
+
+
+def _owns(value: Value) -> bool:
+    return bool(value.flags & RowFlag.BLOBS)
+
+
+class ObjectRows:
+    """Rows of objects, found by container and name."""
+
+    def __init__(
+        self, rows: Rows, containers: Containers, clock: Clock, randomness: Randomness
+    ) -> None:
+        self._rows = rows
+        self._containers = containers
+        self._clock = clock
+        self._randomness = randomness
+
+    def expired(self, head: ObjectHead) -> bool:
+        """Whether the object's time is over: it is then as if deleted."""
+        return head.delete_at_s != 0 and head.delete_at_s <= self._clock.now_ns() // 10**9
+
+    def now_ns(self) -> int:
+        """The time to put into heads."""
+        return self._clock.now_ns()
+
+    def nonce(self) -> bytes:
+        """Makes a conditional write's value its own."""
+        return self._randomness.token(16)
+
+    async def in_living(
+        self,
+        container: Container,
+        act: Callable[[Container], Awaitable[T]],
+        *,
+        pinned: bool = False,
+    ) -> T:
+        """`act` on the container, again on what its row says where a shard turns out to be sealed.
+
+        pinned: only on this very container, not on one made anew under its name, because blobs were
+        written whose headers say that one of its rows owns them.
+        """
+        for attempt in range(SEALED_ATTEMPTS):
+            try:
+                return await act(container)
+            except SealedShard:
+                current = await self.renewed(container, lift=attempt > 0)
+            if pinned and current.head.id != container.head.id:
+                raise Unavailable("the container was replaced meanwhile")
+            container = current
+        raise Unavailable("the container is being changed")
+
+    async def renewed(self, container: Container, *, lift: bool = False) -> Container:
+        """The container as its row says now. Raises NoSuchContainer."""
+        current = await self._containers.get(container.account, container.name, fresh=True)
+        if lift and current.head.id == container.head.id:
+            await self._containers.lift_stale_seals(current)
+        return current
+
+    def shard(self, container: Container, raw: bytes) -> bytes:
+        """The shard of an object's row."""
+        return object_shard(container.head.id, container.head.shards, raw)
+
+    async def read(self, container: Container, name: str, want: int = Want.PAYLOAD) -> Versioned:
+        """The object's row, live. Raises NoSuchObject, NoSuchContainer."""
+        raw = object_name(name)
+        row = await self._rows.read(self.shard(container, raw), raw, want)
+        if row.live:
+            return row
+        if row.sealed:
+            current = await self.renewed(container)
+            if current.head.id != container.head.id:
+                return await self.read(current, name, want)
+        raise NoSuchObject(name)
+
+    async def head(self, container: Container, name: str) -> ObjectInfo:
+        """The object's head. Raises NoSuchObject, NoSuchContainer."""
+        row = await self.in_living(container, lambda c: self.read(c, name, Want.HEAD))
+        return self.info(name, row)
+
+    def info(self, name: str, row: Versioned) -> ObjectInfo:
+        """What a live row says. Raises NoSuchObject where its time is over."""
+        head = decode_head(row.value.head)
+        if head.delete_at_s and self.expired(head):
+            raise NoSuchObject(name)
+        return ObjectInfo(name, head, row.version)
+
+    async def write(
+        self,
+        container: Container,
+        name: str,
+        head: ObjectHead,
+        make: Callable[[ObjectHead], Value],
+        conditions: Conditions,
+    ) -> ObjectInfo:
+        """Write an object's row: plainly, or under conditions. Raises as check_write does."""
+        raw = object_name(name)
+        if not any_condition(conditions):
+            value = make(head)
+
+            async def plainly(living: Container) -> bytes:
+                return await self._rows.write(self.shard(living, raw), raw, value)
+
+            version = await self.in_living(container, plainly, pinned=_owns(value))
+            return ObjectInfo(name, head, version)
+        head = msgspec.structs.replace(head, nonce=self._randomness.token(16))
+        value = make(head)
+
+        def decide(row: Versioned) -> Value:
+            check_write(conditions, self._present(row))
+            return value
+
+        version = await self.update(container, name, decide, pinned=_owns(value))
+        return ObjectInfo(name, head, version)
+
+    def _present(self, row: Versioned) -> ObjectHead | None:
+        if not row.live:
+            return None
+        head = decode_head(row.value.head)
+        return None if self.expired(head) else head
+
+    async def update(
+        self, container: Container, name: str, decide: Decide, *, pinned: bool = False
+    ) -> bytes:
+        """A conditional write of the object's row; the new version."""
+        raw = object_name(name)
+        return await self.in_living(
+            container,
+            lambda living: self._rows.update(self.shard(living, raw), raw, decide),
+            pinned=pinned,
+        )
+
+    async def delete(self, container: Container, name: str, conditions: Conditions) -> None:
+        """Delete; absent is success without conditions."""
+        raw = object_name(name)
+        if any_condition(conditions):
+            await self._delete_if(container, name, conditions)
+            return
+
+        async def plainly(living: Container) -> bytes:
+            return await self._rows.write(self.shard(living, raw), raw, tombstone())
+
+        await self.in_living(container, plainly)
+
+    async def _delete_if(self, container: Container, name: str, conditions: Conditions) -> None:
+        value = tombstone(self._randomness.token(16))
+
+        def decide(row: Versioned) -> Value:
+            head = self._present(row)
+            if head is None:
+                raise NoSuchObject(name)
+            check_write(conditions, head)
+            return value
+
+        await self.update(container, name, decide)
+
+    async def delete_existing(self, container: Container, name: str) -> ObjectInfo:
+        """Delete what is there and tell what it was. Raises NoSuchObject."""
+        value = tombstone(self._randomness.token(16))
+        seen: list[ObjectInfo] = []
+
+        def decide(row: Versioned) -> Value:
+            if not row.live:
+                raise NoSuchObject(name)
+            seen.append(self.info(name, row))
+            return value
+
+        await self.update(container, name, decide)
+        return seen[-1]
