@@ -5,6 +5,7 @@ strings. Errors are OSError with their errno. Nothing here retries: a failed syn
 """
 
 import errno
+import fcntl
 import mmap
 import os
 from collections.abc import Sequence
@@ -99,6 +100,12 @@ class Disk(Protocol):
 
     def free_bytes(self, path: str) -> int:
         """Room left for unprivileged writers."""
+
+    def lock(self, path: str) -> DiskFile:
+        """Create `path` where it is not there and lock it against other processes until `close`.
+
+        BlockingIOError where another holder has it.
+        """
 
 
 class RealFile:
@@ -212,3 +219,12 @@ class RealDisk:
     def free_bytes(self, path: str) -> int:
         stat = os.statvfs(path)
         return stat.f_bavail * stat.f_frsize
+
+    def lock(self, path: str) -> RealFile:
+        fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            raise
+        return RealFile(fd)

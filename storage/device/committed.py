@@ -1,0 +1,81 @@
+"""The table of committed blobs in the device's index."""
+
+import struct
+from typing import Final
+
+import msgspec
+
+from storage.device.index_contract import Index, Table
+from storage.device.overlay import Overlay
+from storage.device.record import Kind, Record
+from storage.device.usage import SegmentUsage
+from storage.types import BlobEntry, BlobName
+
+NAME: Final = struct.Struct(">16sI")
+PLACE: Final = struct.Struct("<II")
+"""the BLOB record's segment and payload offset; then the msgpack BlobEntry"""
+
+BLOB_COST_BYTES: Final = 256
+"""What a BLOB record counts for in its segment."""
+
+_decode: Final = msgspec.msgpack.Decoder(BlobEntry).decode
+
+
+def name_key(name: BlobName) -> bytes:
+    """Index key of a blob: orders by (id, number)."""
+    return NAME.pack(name.id, name.number)
+
+
+def encode_entry(entry: BlobEntry) -> bytes:
+    """Head of a BLOB record."""
+    return msgspec.msgpack.encode(entry)
+
+
+class CommittedBlobs:
+    """Committed blobs by name."""
+
+    def __init__(self, index: Index, usage: SegmentUsage) -> None:
+        self.overlay = Overlay(Table.BLOBS, index)
+        self._usage = usage
+
+    def put(self, entry: bytes, key: bytes, segment: int, offset: int) -> None:
+        """A BLOB record is durable. entry: its head."""
+        self._release(key)
+        self._usage.add(segment, BLOB_COST_BYTES)
+        self.overlay.put(key, PLACE.pack(segment, offset) + entry)
+
+    def remove(self, key: bytes) -> None:
+        """A BLOB_REMOVED record is durable."""
+        if self._release(key):
+            self.overlay.put(key, None)
+
+    def _release(self, key: bytes) -> bool:
+        value = self.overlay.get(key)
+        if value is None:
+            return False
+        segment, _ = PLACE.unpack_from(value)
+        self._usage.add(segment, -BLOB_COST_BYTES)
+        return True
+
+    def place(self, key: bytes) -> tuple[int, int] | None:
+        """Where a blob's record lies."""
+        value = self.overlay.get(key)
+        return None if value is None else PLACE.unpack_from(value)
+
+    def get(self, name: BlobName) -> BlobEntry | None:
+        """A committed entry."""
+        value = self.overlay.get(name_key(name))
+        return None if value is None else _decode(value[PLACE.size :])
+
+    def after(self, name: BlobName | None, limit: int) -> list[BlobEntry]:
+        """At most `limit` entries behind `name`, in order."""
+        start = b"" if name is None else name_key(name) + b"\0"
+        return [_decode(value[PLACE.size :]) for _, value in self.overlay.first(start, limit)]
+
+    def replay(self, segment: int, record: Record) -> None:
+        """Apply a BLOB or BLOB_REMOVED record."""
+        if record.kind == Kind.BLOB:
+            key = name_key(_decode(record.head).header.name)
+            self.put(record.head, key, segment, record.payload_offset)
+        else:
+            self.remove(record.head)

@@ -1,0 +1,82 @@
+"""The in-memory twin of the index contract, for crash tests and simulations.
+
+`on_commit` stands for the synced transaction: it is called on the lane with all tables as they will be,
+before readers may see them, so that a recording disk can order commits among its other writes.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+
+from storage.device.index_contract import Table
+
+Tables = dict[Table, dict[bytes, bytes]]
+
+
+def empty_tables() -> Tables:
+    """Tables of a new index."""
+    return {table: {} for table in Table}
+
+
+class MemoryIndex:
+    """Dictionaries, copied by each transaction."""
+
+    def __init__(self, tables: Tables | None = None, on_commit: Callable[[Tables], None] | None = None):
+        self._committed = tables if tables is not None else empty_tables()
+        self._published = self._committed
+        self._order: dict[Table, list[bytes]] = {}
+        self._on_commit = on_commit
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        return self._published[table].get(key)
+
+    def scan(self, table: Table, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        rows = self._published[table]
+        keys = self._order.get(table)
+        if keys is None:
+            keys = self._order[table] = sorted(rows)
+        for i in range(bisect_left(keys, start), len(keys)):
+            if end and keys[i] >= end:
+                return
+            yield keys[i], rows[keys[i]]
+
+    def begin(self) -> "MemoryWriter":
+        return MemoryWriter(self, {table: dict(rows) for table, rows in self._committed.items()})
+
+    def publish(self) -> None:
+        self._published = self._committed
+        self._order = {}
+
+    def grow(self) -> None:
+        """There is always room."""
+
+    def size_bytes(self) -> int:
+        return sum(len(k) + len(v) for rows in self._committed.values() for k, v in rows.items())
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def committed(self, tables: Tables) -> None:
+        """Called by the writer."""
+        if self._on_commit is not None:
+            self._on_commit(tables)
+        self._committed = tables
+
+
+class MemoryWriter:
+    """One transaction of a MemoryIndex."""
+
+    def __init__(self, index: MemoryIndex, tables: Tables) -> None:
+        self._index = index
+        self._tables = tables
+
+    def put(self, table: Table, items: Sequence[tuple[bytes, bytes]]) -> None:
+        self._tables[table].update(items)
+
+    def remove(self, table: Table, key: bytes) -> None:
+        self._tables[table].pop(key, None)
+
+    def commit(self) -> None:
+        self._index.committed(self._tables)
+
+    def abort(self) -> None:
+        """Nothing was written."""

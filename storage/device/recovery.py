@@ -1,0 +1,172 @@
+"""Opening a device after a stop or a crash: replays the journal behind the index's checkpoint.
+
+With no checkpoint in the index (a new one, or one that was damaged and set aside) the whole journal is
+replayed: it always holds each row's newest record, because compaction moves what is live.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from runtime.disk import Disk
+from storage.device.committed import CommittedBlobs
+from storage.device.garbage import GarbageTable
+from storage.device.held import EMPTY, Held, Replaced, decode_row_head
+from storage.device.record import (
+    FORMAT,
+    GARBAGE,
+    SEGMENT_HEADER_BYTES,
+    Kind,
+    Position,
+    Record,
+    salt,
+)
+from storage.device.register import RowTable, promised
+from storage.device.replay import SegmentFindings, header_format, read_segment
+from storage.device.segments import SegmentFiles
+from storage.device.shards import split_key
+
+FLUSH_ROWS: Final = 16_384
+"""A long replay writes a checkpoint after so many rows."""
+
+
+class Recovered(NamedTuple):
+    """end: where to go on writing. fault: why the device must not serve, or empty. rows: replayed."""
+
+    end: Position
+    fault: str
+    rows: int
+    bad_payloads: int
+
+
+class Replayer:
+    """Applies records to the tables, as the engine did when they became durable."""
+
+    def __init__(self, rows: RowTable, garbage: GarbageTable, blobs: CommittedBlobs) -> None:
+        self._rows = rows
+        self._garbage = garbage
+        self._blobs = blobs
+        self.count = 0
+
+    def apply(self, segment: int, record: Record) -> None:
+        """Apply one record. IndexDamagedError; ValueError for one that can't be understood."""
+        self.count += 1
+        match record.kind:
+            case Kind.ROW | Kind.PROMISE:
+                self._row(segment, record)
+            case Kind.BLOB | Kind.BLOB_REMOVED:
+                self._blobs.replay(segment, record)
+            case Kind.FORGOTTEN:
+                self._garbage.forget(list(msgspec.msgpack.decode(record.head, type=list[int])))
+            case Kind.GARBAGE:
+                self._hint(segment, record)
+            case _:
+                raise ValueError(f"record kind {record.kind}")
+
+    def _row(self, segment: int, record: Record) -> None:
+        row = decode_row_head(record.head)
+        key, name = split_key(row.key)
+        shard = self._rows.shard(key)
+        old = self._rows.durable(shard, name)
+        if record.kind == Kind.PROMISE:
+            base = old or Held(EMPTY, 0, 0, b"", 0, 0, 0, 0)
+            new = promised(base, row.state, segment, record.payload_offset)
+        else:
+            place = segment, record.payload_offset, record.payload_bytes, record.payload_checksum
+            new = Held(row.state, row.flags, row.size, row.head, *place)
+        self._rows.install(shard, name, old, new, row.replaced if old is not None else None)
+
+    def _hint(self, segment: int, record: Record) -> None:
+        seq, replaced_ns, version = GARBAGE.unpack_from(record.head)
+        place = segment, record.payload_offset, record.payload_bytes, record.payload_checksum
+        self._garbage.add(seq, record.head[GARBAGE.size :], version, Replaced(replaced_ns, *place))
+
+
+class Recovery:
+    """One replay."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        files: SegmentFiles,
+        incarnation: bytes,
+        replayer: Replayer,
+        flush: Callable[[Position], None],
+    ) -> None:
+        self._disk = disk
+        self._files = files
+        self._seed = salt(incarnation)
+        self._replayer = replayer
+        self._flush = flush
+        self._bad_payloads = 0
+
+    def run(self, position: Position | None, unflushed: Callable[[], int]) -> Recovered:
+        """Replay from `position`, or everything; cut off an unfinished write. OSError.
+
+        unflushed: rows applied that no checkpoint has.
+        """
+        numbers = self._files.numbers()
+        start = position or Position(numbers[0] if numbers else 0, 0)
+        numbers = [number for number in numbers if number >= start.segment]
+        if not numbers or numbers[0] != start.segment:
+            return self._stopped(start, f"journal segment {start.segment} is missing")
+        end = start
+        for number in numbers:
+            last = number == numbers[-1]
+            offset = start.offset if number == start.segment else 0
+            view = self._view(number)
+            if offset > len(view) or (number == numbers[0] and len(view) < SEGMENT_HEADER_BYTES):
+                return self._stopped(end, f"journal segment {number} is cut short")
+            fault, found = self._segment(view, number, offset, last)
+            if fault:
+                return self._stopped(Position(number, found.end if found else offset), fault)
+            assert found is not None
+            if last and found.end <= SEGMENT_HEADER_BYTES and len(view) < SEGMENT_HEADER_BYTES:
+                del view
+                self._remove(number)
+                break
+            if last and found.end < len(view):
+                del view
+                self._cut(number, found.end)
+            end = Position(number, found.end)
+            if unflushed() >= FLUSH_ROWS:
+                self._flush(end)
+        return Recovered(end, "", self._replayer.count, self._bad_payloads)
+
+    def _segment(
+        self, view: memoryview, number: int, offset: int, last: bool
+    ) -> tuple[str, SegmentFindings | None]:
+        version = header_format(view)
+        if version not in {None, FORMAT}:
+            return f"journal segment {number} has format {version}, not {FORMAT}", None
+        found = read_segment(view, number, offset, self._seed, has_successor=not last)
+        for record in found.records:
+            try:
+                self._replayer.apply(number, record)
+            except (ValueError, msgspec.MsgspecError) as error:
+                return f"journal segment {number}, offset {record.start}: {error}", found
+        self._bad_payloads += found.bad_payloads
+        if found.damaged is not None:
+            text = f"journal segment {number} is damaged at offset {found.damaged}"
+            return f"{text}: acknowledged rows are lost; replace the device", found
+        return "", found
+
+    def _stopped(self, end: Position, fault: str) -> Recovered:
+        return Recovered(end, fault, self._replayer.count, self._bad_payloads)
+
+    def _view(self, number: int) -> memoryview:
+        return self._files.get(number).map()
+
+    def _cut(self, number: int, size: int) -> None:
+        file = self._disk.open(self._files.path(number), writable=True)
+        try:
+            file.truncate(size)
+            file.sync()
+        finally:
+            file.close()
+
+    def _remove(self, number: int) -> None:
+        """A segment whose header did not get durable: nothing was ever acknowledged from it."""
+        self._files.forget(number)
+        self._disk.unlink(self._files.path(number))

@@ -1,0 +1,120 @@
+"""What a device keeps in memory of a shard: rows not yet in the index, counts, seal."""
+
+import struct
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from storage.device.held import Held
+
+COUNTS: Final = struct.Struct("<QQ")
+"""live counted rows, sum of their sizes"""
+
+SHARDS_MAX: Final = 16_384
+"""Shards kept in memory beyond those with rows that no checkpoint has written yet."""
+
+
+class Rows:
+    """Rows by name, and their order when somebody asks.
+
+    Names are sorted only for range reads: the list is the dictionary's keys, sorted, as long as both
+    have the same length, because names are added and never removed. New names come last in the
+    dictionary, so sorting again is a merge of two runs.
+    """
+
+    __slots__ = ("_order", "by_name")
+
+    def __init__(self) -> None:
+        self.by_name: dict[bytes, Held] = {}
+        self._order: list[bytes] = []
+
+    def ordered(self) -> list[bytes]:
+        """All names in byte order."""
+        order = self._order
+        if len(order) != len(self.by_name):
+            order.extend(islice(self.by_name, len(order), None))
+            order.sort()
+        return order
+
+
+class Shard:
+    """One shard.
+
+    pending: newest states that are not durable yet; decisions look here first, reads never.
+    active, frozen: durable states that the index lacks; frozen ones are on their way into it.
+    sealed: by the durable seal row; sealing: by the newest one.
+    """
+
+    __slots__ = (
+        "active",
+        "dirty",
+        "frozen",
+        "key",
+        "pending",
+        "prefix",
+        "rows",
+        "sealed",
+        "sealing",
+        "size_bytes",
+    )
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.prefix = shard_prefix(key)
+        self.pending: dict[bytes, Held] = {}
+        self.active = Rows()
+        self.frozen: Rows | None = None
+        self.rows = 0
+        self.size_bytes = 0
+        self.sealed = False
+        self.sealing = False
+        self.dirty = False
+
+    def recent(self, name: bytes) -> Held | None:
+        """The durable state of a row, if the index does not have it yet."""
+        held = self.active.by_name.get(name)
+        if held is None and self.frozen is not None:
+            return self.frozen.by_name.get(name)
+        return held
+
+    def recent_rows(self) -> list[Rows]:
+        """Rows newer than the index, the newest first."""
+        return [self.active] if self.frozen is None else [self.active, self.frozen]
+
+    def count(self, old: Held | None, new: Held) -> None:
+        """Take `new` for `old` in the counts."""
+        if old is not None and old.counted:
+            self.rows -= 1
+            self.size_bytes -= old.size
+        if new.counted:
+            self.rows += 1
+            self.size_bytes += new.size
+
+    def freeze(self) -> None:
+        """The active rows go on their way into the index."""
+        self.frozen = self.active
+        self.active = Rows()
+        self.dirty = False
+
+    @property
+    def forgettable(self) -> bool:
+        """True where memory holds nothing that the index lacks."""
+        return not (self.dirty or self.pending or self.frozen)
+
+    def frozen_items(self) -> Iterator[tuple[bytes, Held]]:
+        """The frozen rows as (key, row), in key order."""
+        if self.frozen is not None:
+            by_name = self.frozen.by_name
+            for name in self.frozen.ordered():
+                yield self.prefix + name, by_name[name]
+
+
+def shard_prefix(key: bytes) -> bytes:
+    """Before each name of a shard in the index: no shard's prefix begins another's."""
+    return bytes([len(key)]) + key
+
+
+def split_key(key: bytes) -> tuple[bytes, bytes]:
+    """The shard's key and the row's name in an index key."""
+    end = 1 + key[0]
+    return key[1:end], key[end:]
