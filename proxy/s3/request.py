@@ -1,0 +1,277 @@
+"""What a request asks: bucket, key, sub-resource and parameters, out of the target as it was sent.
+
+The target is read once. Most requests name a plain bucket and key without a query: one regular
+expression reads those. Nothing is normalised: `a//b`, `../x` and `%2F` are keys like any other.
+"""
+
+import ipaddress
+import re
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from aiohttp import web
+from multidict import CIMultiDictProxy
+
+from proxy.auth.types import UNSIGNED, Authenticated, PayloadMode
+from proxy.auth.users import User
+from proxy.core.types import CONTAINER_NAME_MAX_BYTES, OBJECT_NAME_MAX_BYTES, PART_NUMBER_MAX
+from proxy.http import split_target
+from proxy.s3.errors import Place, S3Error, invalid_argument
+
+# fmt: off
+SUB_RESOURCES: Final = frozenset(
+    (
+        "abac", "accelerate", "acl", "analytics", "annotation", "attributes", "cors", "delete",
+        "encryption", "intelligent-tiering", "inventory", "legal-hold", "lifecycle", "location",
+        "logging", "metadataAnnotationTable", "metadataConfiguration", "metadataInventoryTable",
+        "metadataJournalTable", "metadataTable", "metrics", "notification", "object-lock",
+        "ownershipControls", "policy", "policyStatus", "publicAccessBlock", "renameObject",
+        "replication", "requestPayment", "restore", "retention", "select", "session", "tagging",
+        "torrent", "uploadId", "uploads", "versioning", "versions", "website",
+    )
+)
+# fmt: on
+"""Query parameters that name another resource than the bucket or object itself."""
+
+QUERY_PARAMETERS_MAX: Final = 256
+
+_PLAIN_TARGET = re.compile(r"/([A-Za-z0-9._-]{1,255})/([A-Za-z0-9\-._~/!*'(),:;=@$&]+)")
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
+
+SERVICE, BUCKET, OBJECT = 0, 1, 2
+"""Levels of a resource."""
+
+
+class S3Request:
+    """One request. now_ns: when it came, wall clock; it also is the request's id.
+
+    amz: the x-amz-* headers by lower-case name, repeated ones joined by commas. query: decoded
+    parameters, the first of each name. sub: the sub-resource, "" for none. host_bucket: the bucket
+    that the Host header names, if any.
+    """
+
+    __slots__ = (
+        "amz",
+        "authenticated",
+        "bucket",
+        "headers",
+        "host_bucket",
+        "http",
+        "key",
+        "method",
+        "now_ns",
+        "payload",
+        "query",
+        "raw_path",
+        "raw_query",
+        "sub",
+        "user",
+    )
+
+    def __init__(self, http: web.BaseRequest, now_ns: int) -> None:
+        self.http = http
+        self.now_ns = now_ns
+        self.method = http.method
+        self.headers: CIMultiDictProxy[str] = http.headers
+        self.bucket = ""
+        self.key = ""
+        self.raw_path = http.raw_path
+        self.raw_query = ""
+        self.query: dict[str, str] = {}
+        self.sub = ""
+        self.host_bucket: str | None = None
+        self.amz: dict[str, str] = {}
+        self.user: User | None = None
+        self.authenticated: Authenticated | None = None
+        self.payload: PayloadMode = UNSIGNED
+
+    @property
+    def request_id(self) -> str:
+        """16 hexadecimal digits."""
+        return f"{self.now_ns:016X}"
+
+    @property
+    def level(self) -> int:
+        """SERVICE, BUCKET or OBJECT."""
+        if self.key:
+            return OBJECT
+        return BUCKET if self.bucket else SERVICE
+
+    @property
+    def place(self) -> Place:
+        """What the request is about, for errors."""
+        return Place(self.bucket, self.key, self.query.get("uploadId", ""))
+
+    @property
+    def account(self) -> str:
+        """The account of who asks, "" for nobody."""
+        return "" if self.user is None else self.user.account
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        """A query parameter that is a number within bounds. Raises S3Error InvalidArgument."""
+        return parse_number(name, self.query.get(name), default, low, high)
+
+
+def parse_number(name: str, text: str | None, default: int, low: int, high: int) -> int:
+    """A decimal number from `low` to `high`; `default` where there is no text.
+
+    Raises S3Error InvalidArgument.
+    """
+    if text is None or text == "":
+        return default
+    if text.isascii() and text.isdigit() and len(text) <= 19 and low <= int(text) <= high:
+        return int(text)
+    raise invalid_argument(name, text, f"{name} must be a number from {low} to {high}.")
+
+
+def read_target(request: S3Request, domains: tuple[str, ...]) -> None:
+    """Fill in what the target and the Host header say.
+
+    domains: suffixes of virtual-hosted names, lower-case. Raises S3Error InvalidURI,
+    KeyTooLongError, InvalidArgument.
+    """
+    if domains:
+        request.host_bucket = bucket_of_host(request.headers.get("Host", ""), domains)
+    if request.host_bucket is None and (match := _PLAIN_TARGET.fullmatch(request.raw_path)):
+        request.bucket, request.key = match.groups()
+    else:
+        _read_any_target(request)
+    if len(request.key) > OBJECT_NAME_MAX_BYTES // 4:
+        check_key_length(request.key)
+
+
+def _read_any_target(request: S3Request) -> None:
+    request.raw_path, request.raw_query = split_target(request.raw_path)
+    path = decoded_path(request.raw_path)
+    if not path.startswith("/"):
+        raise S3Error("InvalidURI")
+    if request.host_bucket is None:
+        request.bucket, _, request.key = path[1:].partition("/")
+        if request.key and not request.bucket:
+            raise S3Error("InvalidBucketName", fields={"BucketName": ""})
+    else:
+        request.bucket, request.key = request.host_bucket, path[1:]
+    if request.raw_query:
+        request.query = read_query(request.raw_query)
+        request.sub = sub_resource(request.query)
+
+
+def read_headers(request: S3Request) -> None:
+    """Gather the x-amz-* headers."""
+    amz = request.amz
+    for name, value in request.headers.items():
+        if name[:6].lower() == "x-amz-":
+            lower = name.lower()
+            amz[lower] = f"{amz[lower]},{value}" if lower in amz else value
+
+
+def decoded_path(raw_path: str) -> str:
+    """A percent-encoded path as text. Raises S3Error InvalidURI for bad escapes, NUL and what is not
+    UTF-8."""
+    if _BAD_PERCENT.search(raw_path):
+        raise S3Error("InvalidURI")
+    try:
+        text = unquote_to_bytes(raw_path.encode("utf-8", "surrogateescape")).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise S3Error("InvalidURI", "The key is not UTF-8.") from error
+    if "\x00" in text:
+        raise S3Error("InvalidURI", "The key contains NUL.")
+    return text
+
+
+def read_query(raw_query: str) -> dict[str, str]:
+    """The query's parameters, decoded (`+` is a space). Raises S3Error InvalidArgument."""
+    parts = raw_query.split("&")
+    if len(parts) > QUERY_PARAMETERS_MAX:
+        raise S3Error("InvalidArgument", "The query has too many parameters.")
+    query: dict[str, str] = {}
+    for part in parts:
+        if part:
+            name, _, value = part.partition("=")
+            query.setdefault(_decoded_parameter(name), _decoded_parameter(value))
+    return query
+
+
+def _decoded_parameter(text: str) -> str:
+    if "%" not in text and "+" not in text and text.isascii():
+        return text
+    raw = text.replace("+", " ").encode("utf-8", "surrogateescape")
+    try:
+        decoded = unquote_to_bytes(raw).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise S3Error("InvalidArgument", "A query parameter is not UTF-8.") from error
+    if "\x00" in decoded:
+        raise S3Error("InvalidArgument", "A query parameter contains NUL.")
+    return decoded
+
+
+def sub_resource(query: dict[str, str]) -> str:
+    """The one sub-resource among the parameters, "" for none. Raises S3Error InvalidArgument."""
+    found = [name for name in query if name in SUB_RESOURCES]
+    if len(found) > 1:
+        raise S3Error("InvalidArgument", f"Conflicting query parameters: {', '.join(sorted(found))}.")
+    return found[0] if found else ""
+
+
+def bucket_of_host(host: str, domains: tuple[str, ...]) -> str | None:
+    """The bucket in `<bucket>.<domain>[:port]`; None for a path-style host."""
+    name = host.lower().rpartition(":")[0] if ":" in host and not host.endswith("]") else host.lower()
+    for domain in domains:
+        if name.endswith("." + domain) and len(name) > len(domain) + 1:
+            return name[: -len(domain) - 1]
+    return None
+
+
+def check_key_length(key: str) -> None:
+    """Raises S3Error KeyTooLongError above 1,024 bytes."""
+    size = len(key.encode("utf-8"))
+    if size > OBJECT_NAME_MAX_BYTES:
+        fields = {"Size": size, "MaxSizeAllowed": OBJECT_NAME_MAX_BYTES}
+        raise S3Error("KeyTooLongError", fields=fields)
+
+
+def is_bucket_name(name: str) -> bool:
+    """May S3 clients create a bucket of that name? Amazon S3 user guide, "General purpose bucket
+    naming rules", without the prefixes and suffixes that Amazon keeps for itself."""
+    if _BUCKET.fullmatch(name) is None:
+        return False
+    try:
+        ipaddress.IPv4Address(name)
+    except ValueError:
+        return True
+    return False
+
+
+def check_bucket_lookup(name: str) -> None:
+    """Refuse what cannot be any container's name; Swift's may look otherwise than S3's.
+
+    Raises S3Error InvalidBucketName.
+    """
+    if not 0 < len(name.encode("utf-8")) <= CONTAINER_NAME_MAX_BYTES:
+        raise S3Error("InvalidBucketName", fields={"BucketName": name[:CONTAINER_NAME_MAX_BYTES]})
+
+
+def parse_copy_source(text: str) -> tuple[str, str]:
+    """Bucket and key of x-amz-copy-source: URL-encoded, `+` a space as S3 reads it, the slash before
+    the bucket optional. Raises S3Error InvalidArgument, NotImplemented for a version."""
+    source, _, version = text.partition("?versionId=")
+    if version not in ("", "null"):
+        raise S3Error("NotImplemented", "Versions are not implemented.")
+    try:
+        path = decoded_path(source.replace("+", "%20"))
+    except S3Error as error:
+        raise invalid_argument("x-amz-copy-source", text, "The copy source cannot be read.") from error
+    bucket, _, key = path.removeprefix("/").partition("/")
+    if not bucket or not key:
+        raise invalid_argument("x-amz-copy-source", text, "The copy source names no bucket and key.")
+    check_key_length(key)
+    return bucket, key
+
+
+def parse_part_number(text: str) -> int:
+    """Raises S3Error InvalidArgument unless it is from 1 to 10,000."""
+    if text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= PART_NUMBER_MAX:
+        return int(text)
+    message = f"Part number must be an integer between 1 and {PART_NUMBER_MAX}, inclusive."
+    raise invalid_argument("partNumber", text, message)
