@@ -43,6 +43,7 @@ from proxy.core.types import (
     ContainerStat,
     ListQuery,
     ObjectHead,
+    PolicyUsage,
 )
 from runtime.clock import Clock
 from runtime.randomness import Randomness
@@ -402,7 +403,9 @@ class Containers:
         """See `Store.account_stat`."""
         row = await self._rows.read(account_shard(account), ACCOUNT_NAME, Want.HEAD)
         meta = _decode_meta(row.value.head) if row.live else {}
-        containers = objects = size_bytes = created_ns = 0
+        totals = PolicyUsage(0, 0, 0)
+        by_policy: dict[str, PolicyUsage] = {}
+        created_ns = 0
         marker, more = "", True
         limit = asyncio.Semaphore(STAT_CONCURRENCY_MAX)
 
@@ -413,15 +416,17 @@ class Containers:
         while more:
             page = await self.page(account, ListQuery(marker=marker, limit=1000))
             found = [entry for entry in page.entries if not isinstance(entry, str)]
-            for one in await asyncio.gather(*map(stat, found)):
-                objects += one.objects
-                size_bytes += one.size_bytes
-            containers += len(found)
+            for one, count in zip(found, await asyncio.gather(*map(stat, found)), strict=True):
+                totals = _plus(totals, count)
+                policy = one.head.policy
+                by_policy[policy] = _plus(by_policy.get(policy, PolicyUsage(0, 0, 0)), count)
             oldest = min((c.head.created_ns for c in found), default=0)
             created_ns = min(filter(None, (created_ns, oldest)), default=0)
             marker, more = page.next_marker, page.next_marker != ""
         meta.pop(_NONCE, None)
-        return AccountStat(containers, objects, size_bytes, meta, created_ns)
+        return AccountStat(
+            totals.containers, totals.objects, totals.size_bytes, meta, created_ns, by_policy
+        )
 
     async def update_account(self, account: str, changes: dict[str, str]) -> None:
         """See `Store.update_account`."""
@@ -438,6 +443,15 @@ class Containers:
 
 _NONCE: Final = "\0nonce"
 """The key of an account row's nonce; no metadata name has a NUL."""
+
+
+def _plus(usage: PolicyUsage, container: ContainerStat) -> PolicyUsage:
+    """`usage` with one more container."""
+    return PolicyUsage(
+        usage.containers + 1,
+        usage.objects + container.objects,
+        usage.size_bytes + container.size_bytes,
+    )
 
 
 def _expired(row: ScannedRow, now_s: int) -> bool:

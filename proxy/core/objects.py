@@ -67,6 +67,12 @@ class StreamedBody:
         await self._views.aclose()
 
 
+def head_kind(old: str, asked: str) -> str:
+    """What an object is after its metadata were replaced: a static manifest stays one, for its row
+    holds references; a dynamic one is what the writer says each time (Swift's POST)."""
+    return old if old == "slo" else asked
+
+
 class Objects:
     """Objects of containers."""
 
@@ -191,6 +197,7 @@ class Objects:
                 headers=attributes.headers,
                 meta=attributes.meta,
                 delete_at_s=attributes.delete_at_s,
+                kind=head_kind(self._rows.info(name, row).head.kind, attributes.kind),
                 nonce=nonce,
             )
             made.append(head)
