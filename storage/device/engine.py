@@ -9,6 +9,7 @@ One process owns a device; a lock file keeps others away. All methods belong to 
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -18,9 +19,10 @@ import msgspec
 from runtime.clock import Clock
 from runtime.disk import Disk, DiskFile
 from runtime.randomness import Randomness
-from storage.admission import refusal
-from storage.contract import Deliver, DeviceFault
+from storage.admission import blob_refusal, refusal
+from storage.contract import BlobReader, BlobWriter, Deliver, DeviceFault
 from storage.device import identity
+from storage.device.blobs import BlobStore
 from storage.device.checkpoint import Checkpointer, Frozen, is_no_room, read_position
 from storage.device.committed import CommittedBlobs, encode_entry, name_key
 from storage.device.garbage import GarbageTable, Hint
@@ -40,6 +42,7 @@ from storage.device.usage import SegmentUsage
 from storage.types import (
     Accept,
     BlobEntry,
+    BlobHeader,
     BlobName,
     Count,
     Failed,
@@ -54,6 +57,9 @@ from storage.types import (
 
 ROOM_PROBE_S: Final = 0.5
 """How often a full device looks whether there is room again."""
+
+BLOB_THREADS: Final = 4
+"""Threads for a device's blob files."""
 
 TICK_S: Final = 0.25
 """How often a busy device looks for passed deadlines and a checkpoint that is due."""
@@ -110,6 +116,7 @@ class Device:
         lock: DiskFile,
         lanes: LaneFactory,
         index: Index,
+        executor: Executor,
     ) -> None:
         """Private: see `open`."""
         self.device_id = who.device_id
@@ -143,6 +150,13 @@ class Device:
             self._loop.call_soon,
         )
         self._build(index)
+        self._executor = executor
+        self.blobs = BlobStore(
+            path, disk, clock, index=self, executor=executor, on_failure=self._blobs_failed
+        )
+
+    def _blobs_failed(self, error: BaseException) -> None:
+        self.stop_serving(f"blobs: {error}")
 
     def _build(self, index: Index) -> None:
         """The tables over an index."""
@@ -195,6 +209,7 @@ class Device:
         config: DeviceConfig | None = None,
         lanes: LaneFactory = ThreadLane,
         open_index: OpenIndex = open_lmdb,
+        executor: Executor | None = None,
     ) -> "Device":
         """Open the device in the directory `path`, or make the directory a new one.
 
@@ -210,9 +225,11 @@ class Device:
         try:
             who = _identify(path, disk, randomness, device_id, cluster)
             index = _open_index(path, disk, open_index)
-            device = cls(path, disk, clock, config or DeviceConfig(), who, lock, lanes, index)
+            executor = executor or ThreadPoolExecutor(BLOB_THREADS, f"blobs-{device_id}")
+            device = cls(path, disk, clock, config or DeviceConfig(), who, lock, lanes, index, executor)
             try:
                 device._recover(open_index)
+                await device.blobs.start()
             except BaseException:
                 await device._end()
                 raise
@@ -235,7 +252,7 @@ class Device:
         if found.bad_payloads:
             self._notes.append(f"{found.bad_payloads} payloads in the journal's tail are damaged")
         if found.fault:
-            self._go_offline(found.fault)
+            self.stop_serving(found.fault)
             return
         self._journal.start(found.end)
         self._journal.free_bytes = self._disk.free_bytes(self._path)
@@ -256,6 +273,7 @@ class Device:
     async def close(self) -> None:
         """Take no more calls, write what is queued, write a checkpoint, let go. Idempotent."""
         if self._failed is None:
+            await self.blobs.close()
             while not self._journal.idle:
                 await self._drained()
             await self._final_checkpoint()
@@ -276,6 +294,8 @@ class Device:
             await self._checkpoint_idle.wait()
 
     async def _end(self) -> None:
+        await self.blobs.close()
+        await asyncio.to_thread(self._executor.shutdown)
         for lane in (self._journal_lane, self._index_lane, self._read_lane):
             await lane.close()
         self._journal.close()
@@ -306,15 +326,19 @@ class Device:
     def refusal(self) -> Failed | None:
         """Failed(FULL) where the disk's room has come down to the reserve (see register.Room)."""
         journal = self._journal
-        if journal.free_bytes >= self._config.reserve_bytes:
-            return None
-        now = self._clock.monotonic()
-        if now - self._probed_at >= ROOM_PROBE_S:
-            self._probed_at = now
-            journal.free_bytes = self._disk.free_bytes(self._path)
-            if journal.free_bytes >= self._config.reserve_bytes:
-                return None
-        return Failed(Fault.FULL, f"{journal.free_bytes} bytes left")
+        if journal.free_bytes < self._config.reserve_bytes:
+            if self._clock.monotonic() - self._probed_at >= ROOM_PROBE_S:
+                self.look_for_room()
+            if journal.free_bytes < self._config.reserve_bytes:
+                return Failed(Fault.FULL, f"{journal.free_bytes} bytes left")
+        if journal.queued_bytes > self._config.queue_bytes_max:
+            return Failed(Fault.DEADLINE, "the disk does not keep up")
+        return None
+
+    def look_for_room(self) -> None:
+        """Ask the disk how much room it has left."""
+        self._probed_at = self._clock.monotonic()
+        self._journal.free_bytes = self._disk.free_bytes(self._path)
 
     # -- what the journal tells ------------------------------------------------------------------
 
@@ -338,17 +362,18 @@ class Device:
 
     def journal_broken(self, batches: list[Batch], error: Exception) -> None:
         """See JournalOwner."""
-        failed = self._go_offline(f"journal: {error}")
+        failed = self.stop_serving(f"journal: {error}")
         _fail_all(batches, failed)
 
-    def _go_offline(self, why: str) -> Failed:
+    def stop_serving(self, why: str) -> Failed:
+        """Answer everything with OFFLINE and the first reason given, from now on."""
         if self._failed is None:
             self._failed = Failed(Fault.OFFLINE, why)
         return self._failed
 
     def _index_damaged(self, error: Exception) -> None:
         """Stop serving; the mark lets the next start rebuild the index from the journal."""
-        self._go_offline(f"{error}; the index is rebuilt at the next start")
+        self.stop_serving(f"{error}; the index is rebuilt at the next start")
         path = f"{self._path}/{_INDEX_DAMAGED}"
         self._index_lane.submit(lambda: _mark(self._disk, self._path, path), lambda outcome: None)
 
@@ -402,7 +427,7 @@ class Device:
         elif isinstance(error, IndexDamagedError):
             self._index_damaged(error)
         else:
-            self._go_offline(f"index: {error}")
+            self.stop_serving(f"index: {error}")
 
     def _remove_dead(self, frozen: Frozen) -> None:
         """Unlink segments that the index, as it now is on disk, does not point to."""
@@ -463,6 +488,29 @@ class Device:
         except IndexDamagedError as error:
             self._index_damaged(error)
             raise DeviceFault(Fault.CORRUPT, str(error)) from error
+
+    # -- blobs -----------------------------------------------------------------------------------
+
+    async def create_blob(self, header: BlobHeader, deadline: float) -> BlobWriter:
+        """See DeviceClient."""
+        self._check(deadline)
+        if (refused := blob_refusal(header) or self.refusal()) is not None:
+            raise DeviceFault(Fault(refused.fault), refused.text)
+        return await self.blobs.create(header)
+
+    async def open_blob(self, name: BlobName, deadline: float) -> BlobReader:
+        """See DeviceClient."""
+        self._check(deadline)
+        return await self.blobs.open(name)
+
+    async def delete_blob(self, name: BlobName, deadline: float) -> None:
+        """See DeviceClient."""
+        self._check(deadline)
+        await self.blobs.delete(name)
+
+    async def list_blobs(self, after: BlobName | None, limit: int) -> list[BlobEntry]:
+        """See DeviceClient."""
+        return self.list_blob_entries(after, limit)
 
     # -- garbage ---------------------------------------------------------------------------------
 

@@ -171,6 +171,11 @@ class Journal:
         some = [self._flushing, *self._waiting, self._open]
         return [batch for batch in some if batch is not None]
 
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that are not durable yet."""
+        return sum(batch.end - batch.start for batch in self.batches())
+
     # -- flushing ------------------------------------------------------------------------------
 
     def _kick(self) -> None:

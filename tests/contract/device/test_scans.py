@@ -124,7 +124,7 @@ async def test_a_page_stops_at_so_many_rows_altogether(rig: Rig) -> None:
     for number in range(SCAN_ROWS_MAX + 1):
         rig.device.send(tombstone(S, f"{number:06}".encode()), b"", rig.deadline(60), lambda *_: None)
         if number % 500 == 0:
-            await rig.answer_to(write(S, b"x"))  # the last of those before it, too
+            await rig.answer_to(write(S + number, b"x"))  # the last of those before it, too
     page = await scan(rig)
     assert len(page.rows) == SCAN_ROWS_MAX
     assert page.covered_to == page.rows[-1].name + b"\x00"

@@ -1,0 +1,105 @@
+"""The device engine as the conformance suite's rigs: in this process, and behind the node protocol."""
+
+import errno
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from runtime.disk import Buffer, RealDisk, RealFile
+from runtime.randomness import SystemRandomness
+from storage.device.engine import Device, DeviceConfig
+from storage.types import BlobName
+from tests.contract.device.rigs import DEVICE_ID, Rig, ShiftedClock, wired
+
+
+class Tank:
+    """Whether there is room on a disk."""
+
+    full = False
+
+
+class TankFile(RealFile):
+    """A file of a disk that may be full."""
+
+    def __init__(self, fd: int, tank: Tank) -> None:
+        super().__init__(fd)
+        self._tank = tank
+
+    def append(self, buffers: Sequence[Buffer]) -> None:
+        if self._tank.full:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        super().append(buffers)
+
+
+class TankDisk(RealDisk):
+    """The machine's disk, full when a test says so."""
+
+    def __init__(self) -> None:
+        self.tank = Tank()
+
+    def create(self, path: str) -> RealFile:
+        return TankFile(_taken(super().create(path)), self.tank)
+
+    def open(self, path: str, *, writable: bool = False) -> RealFile:
+        return TankFile(_taken(super().open(path, writable=writable)), self.tank)
+
+    def free_bytes(self, path: str) -> int:
+        return 0 if self.tank.full else super().free_bytes(path)
+
+
+def _taken(file: RealFile) -> int:
+    """The descriptor of a file that is from now on another object's."""
+    fd, file._fd = file._fd, -1
+    return fd
+
+
+class EngineMisfortunes:
+    """What happens to the files of a device."""
+
+    def __init__(self, device: Device, root: Path, disk: TankDisk) -> None:
+        self._device = device
+        self._root = root
+        self._disk = disk
+
+    def fill(self) -> None:
+        self._disk.tank.full = True
+        self._device.look_for_room()
+
+    def make_room(self) -> None:
+        self._disk.tank.full = False
+        self._device.look_for_room()
+
+    def damage_blob(self, name: BlobName) -> None:
+        shelf = self._root / "blobs" / name.id[:1].hex()
+        path = shelf / f"{name.id.hex()}.{name.number}"
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 0x10
+        path.write_bytes(data)
+
+    def stop(self) -> None:
+        self._device.stop_serving("stopped by the test")
+
+
+@asynccontextmanager
+async def engine_rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """The engine over a directory."""
+    clock, disk, root = ShiftedClock(), TankDisk(), tmp_path / "device"
+    where: dict[str, Any] = {"device_id": DEVICE_ID, "cluster": "suite"}
+    device = await Device.open(
+        str(root), disk, clock, SystemRandomness(), config=DeviceConfig(), **where
+    )
+    try:
+        yield Rig(device, EngineMisfortunes(device, root, disk), clock, is_local=True)
+    finally:
+        await device.close()
+
+
+@asynccontextmanager
+async def wire_engine_rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """The engine behind the node protocol."""
+    async with engine_rig(tmp_path) as inner, wired(inner, tmp_path / "node.sock") as rig:
+        yield rig
+
+
+ENGINE_RIGS = {"engine": engine_rig, "wire-engine": wire_engine_rig}
