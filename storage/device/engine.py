@@ -276,7 +276,7 @@ class Device:
             await self.blobs.close()
             while not self._journal.idle:
                 await self._drained()
-            await self._final_checkpoint()
+            await self.checkpoint()
         if self._failed is None or self._failed.text != _CLOSED:
             self._failed = Failed(Fault.OFFLINE, _CLOSED)
             await self._end()
@@ -287,7 +287,8 @@ class Device:
         await asyncio.wait([done])
         done.exception()
 
-    async def _final_checkpoint(self) -> None:
+    async def checkpoint(self) -> None:
+        """Write what is applied now into the index, and wait until it is there, or could not be."""
         await self._checkpoint_idle.wait()
         if self._dirty:
             self._checkpoint()
