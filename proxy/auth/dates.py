@@ -47,4 +47,6 @@ def _timestamp(*moment: int) -> float | None:
 
 def format_amz_date(time_s: float) -> str:
     """ISO 8601 basic UTC, as `x-amz-date` spells it."""
-    return datetime.datetime.fromtimestamp(time_s, datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    moment = datetime.datetime.fromtimestamp(time_s, datetime.UTC)
+    # not %Y, which leaves out the zeros of early years
+    return f"{moment.year:04}{moment:%m%dT%H%M%SZ}"

@@ -163,10 +163,14 @@ class SigV4:
         MissingDate, RequestTimeSkewed, MissingSecurityHeader, InvalidPayloadHash,
         UnsupportedAlgorithm, UnsignedHeaders, SignatureMismatch.
         """
+        # All before the signature is the same in each request of a client: parsed once. A head may
+        # stand for its claim only if nothing but the signature followed it.
         head, _, signature = authorization.rpartition("Signature=")
         claim = self._claims.get(head)
         if claim is None:
+            rest = signature
             claim, signature = parse_authorization(authorization)
+            head = head if rest == signature else ""
         if self._region is not None and claim.region != self._region:
             raise WrongRegion(claim.region, self._region)
         headers = request.headers
@@ -184,7 +188,7 @@ class SigV4:
         pairs = canonical.canonical_pairs(request.raw_query) if request.raw_query else []
         proof = _Proof(claim, amz_date, payload, signature, presigned=False)
         key = self._check(request, proof, user, pairs)
-        if head not in self._claims:
+        if head and head not in self._claims:
             _remember(self._claims, head, claim, CLAIMS_MAX)
         return Authenticated(user, mode, key, signature, amz_date, claim.scope)
 

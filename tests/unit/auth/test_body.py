@@ -1,10 +1,12 @@
 """Decoding bodies: plain ones, aws-chunked ones without signatures, and all that can be wrong."""
 
 import hashlib
+import io
 import tracemalloc
 
 import pytest
-from multidict import CIMultiDict
+from botocore.httpchecksum import _CHECKSUM_CLS, AwsChunkedWrapper
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.auth import errors
 from proxy.auth.body import (
@@ -14,6 +16,7 @@ from proxy.auth.body import (
     object_length,
     stored_content_encoding,
 )
+from proxy.auth.checksums import check_digest, parse_checksum_headers
 from proxy.auth.chunked import CHUNK_BYTES_MAX, LINE_BYTES_MAX, TRAILERS_MAX
 from proxy.auth.types import UNSIGNED, Authenticated, PayloadKind, PayloadMode
 from proxy.auth.users import User
@@ -67,6 +70,26 @@ def test_unsigned_chunks_with_a_trailer() -> None:
     decoder = chunked(11)
     assert b"".join(decoder.feed(GOOD)) == b"hello world"
     assert decoder.finish() == {"x-amz-checksum-crc32": "DUoRhQ=="}
+
+
+@pytest.mark.parametrize("name", ["crc32", "crc32c", "crc64nvme", "sha1", "sha256"])
+def test_what_botocore_frames_is_decoded(name: str) -> None:
+    payload = bytes(range(256)) * 5000
+    header = f"x-amz-checksum-{name}"
+    wrapper = AwsChunkedWrapper(
+        io.BytesIO(payload), checksum_cls=_CHECKSUM_CLS[name], checksum_name=header
+    )
+    headers = CIMultiDictProxy(
+        CIMultiDict({"x-amz-decoded-content-length": str(len(payload)), "X-Amz-Trailer": header})
+    )
+    decoder = body_decoder(UNSIGNED_TRAILER, headers, None, None)
+    decoded = b"".join(bytes(part) for piece in wrapper for part in decoder.feed(piece))
+    assert decoded == payload
+    declared = parse_checksum_headers(headers)
+    assert declared is not None
+    checksum = declared.algorithm.new()
+    checksum.update(decoded)
+    check_digest(declared, checksum.digest(), decoder.finish())
 
 
 def test_pieces_are_views_of_what_came() -> None:

@@ -11,7 +11,7 @@ from botocore.credentials import Credentials
 from multidict import CIMultiDict
 
 from proxy.auth import errors
-from proxy.auth.sigv4 import SigV4, derive_signing_key, parse_authorization
+from proxy.auth.sigv4 import SigV4, _remember, derive_signing_key, parse_authorization
 from proxy.auth.types import PayloadKind, RequestView
 from proxy.auth.users import MemoryUsers, User
 
@@ -131,8 +131,33 @@ def test_repeated_headers_are_joined() -> None:
 def test_fields_may_come_in_any_order_and_spacing() -> None:
     view = signed()
     fields = view.headers.getall("Authorization", [])[0].removeprefix("AWS4-HMAC-SHA256 ").split(", ")
+    verifier = SigV4(USERS)
     for text in (", ".join(reversed(fields)), ",".join(fields), " ,  ".join(fields)):
-        verify(with_headers(view, Authorization=f"AWS4-HMAC-SHA256   {text}"))
+        for _ in range(2):
+            verifier.verify_header(view, f"AWS4-HMAC-SHA256   {text}")
+
+
+def test_a_signature_in_front_stands_for_no_other_claim() -> None:
+    """What precedes it is the same in everybody's requests, and must not be taken for a claim."""
+    verifier = SigV4(USERS)
+    for region in ("one", "two"):
+        view = signed(region=region)
+        text = view.headers.getall("Authorization", [])[0].removeprefix("AWS4-HMAC-SHA256 ")
+        reordered = ", ".join(reversed(text.split(", ")))
+        verifier.verify_header(view, f"AWS4-HMAC-SHA256 {reordered}")
+
+
+def test_right_signatures_fill_the_caches_up_to_their_limits() -> None:
+    verifier = SigV4(USERS)
+    for _ in range(2):
+        view = signed()
+        verifier.verify_header(view, view.headers.getall("Authorization", [])[0])
+    assert len(verifier._keys) == len(verifier._claims) == 1
+    cache: dict[int, int] = {}
+    for number in range(10):
+        _remember(cache, number, number, 4)
+        assert len(cache) <= 4
+    assert cache[9] == 9
 
 
 @pytest.mark.parametrize(

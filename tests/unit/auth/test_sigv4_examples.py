@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from proxy.auth.body import body_decoder
 from proxy.auth.checksums import ChecksumAlgorithm, check_digest, parse_checksum_headers
 from proxy.auth.dates import parse_amz_date
-from proxy.auth.errors import ChunkSignatureMismatch, SignatureMismatch
+from proxy.auth.errors import ChunkSignatureMismatch, MalformedTrailer, SignatureMismatch
 from proxy.auth.sigv4 import SigV4
 from proxy.auth.types import EMPTY_SHA256, Authenticated, PayloadKind, RequestView
 from proxy.auth.users import MemoryUsers, User
@@ -241,3 +241,10 @@ def test_a_changed_trailer_is_refused() -> None:
     decoder = body_decoder(admitted.payload, CIMultiDict(TRAILER_HEADERS), admitted, None)
     with pytest.raises(ChunkSignatureMismatch):
         decoder.feed(framed(TRAILER_CHUNK_SIGNATURES, end.encode()))
+
+
+def test_a_missing_trailer_signature_is_refused() -> None:
+    admitted = admit_trailer()
+    decoder = body_decoder(admitted.payload, CIMultiDict(TRAILER_HEADERS), admitted, None)
+    with pytest.raises(MalformedTrailer):
+        decoder.feed(framed(TRAILER_CHUNK_SIGNATURES, b"x-amz-checksum-crc32c:sOO8/Q==\r\n\r\n"))
