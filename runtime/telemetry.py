@@ -17,7 +17,7 @@ BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 
 class Series(msgspec.Struct):
-    """Requests of one kind: how many fell into each bucket of BUCKETS_S (the last: above), their sum."""
+    """Requests of one kind: how many fell into each bucket of BUCKETS_S (the last: above)."""
 
     counts: list[int]
     total_s: float = 0.0

@@ -1,0 +1,103 @@
+"""`atoll up`: start the store of this node; Ctrl-C or SIGTERM drains and stops it, data stay."""
+
+import argparse
+import logging
+import os
+import socket
+import sys
+from typing import Any
+
+from runtime.config import Config, load
+from runtime.errors import AtollError
+from runtime.randomness import SystemRandomness
+from runtime.supervisor import Supervisor
+
+EXIT_STATUS = (
+    "Exit status: 0 after SIGTERM or Ctrl-C, 1 with a reason on standard error, 2 wrong usage."
+)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register `up`."""
+    parser = subparsers.add_parser(
+        "up", help="start the store on this machine", description=__doc__, epilog=EXIT_STATUS
+    )
+    parser.add_argument("--config", help="configuration file (doc/configuration.md)")
+    parser.add_argument("--data", help="data directory (atoll-data)")
+    parser.add_argument("--listen", help="address of the public port (127.0.0.1)")
+    parser.add_argument("--port", type=int, help="public port (8080)")
+    parser.add_argument("--admin-port", type=int, help="admin port, 0 for none (8081)")
+    parser.add_argument("--workers", type=int, help="worker processes (one per core)")
+    parser.add_argument("--devices", type=int, help="devices of a new store (6)")
+    parser.add_argument("--cloud", action="store_true", help="also start the compute add-on")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal."""
+    if args.cloud:
+        raise AtollError("the compute add-on is not there yet; start without --cloud")
+    config = load(
+        args.config,
+        data=os.path.abspath(args.data) if args.data else None,
+        listen=args.listen,
+        port=args.port,
+        admin_port=args.admin_port,
+        workers=args.workers,
+        devices=args.devices,
+    )
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    _check_port(config.listen, config.port)
+    if config.admin_port:
+        _check_port(config.admin_listen, config.admin_port)
+    # Imported before the fork, so that workers share it.
+    from tools.data import prepare
+    from tools.worker import run_worker, worker_count
+
+    data = prepare(config, SystemRandomness())
+    workers = worker_count(config, data.ring)
+    return Supervisor(
+        workers,
+        lambda number, ready: run_worker(config, data, number, workers, ready),
+        lambda: _banner(config, data.credentials, workers),
+        lambda line: print(line, file=sys.stderr, flush=True),
+        config.drain_s,
+    ).main()
+
+
+def _check_port(host: str, port: int) -> None:
+    """Workers share their port, so a stranger's use of it must be noticed before. Raises AtollError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise AtollError(f"can't listen on {host} port {port}: {error.strerror}") from error
+
+
+def _banner(config: Config, credentials: str, workers: int) -> None:
+    from tools.data import demo_user
+
+    user = demo_user(credentials)
+    lines = [
+        f"Atoll serves S3 and Swift at {config.endpoint} ({workers} workers, fsync on, data in {config.data})"
+    ]
+    if config.admin_port:
+        lines.append(f"status and metrics at http://{config.admin_listen}:{config.admin_port}")
+    if user is not None:
+        lines += [
+            "",
+            f"  access key   {user.access_key}",
+            f"  secret key   {user.secret_key}",
+            f"  Swift login  {user.swift_login} at {config.endpoint}/auth/v1.0, password: the secret key",
+            f"  (kept in {credentials})",
+            "",
+            "Try:",
+            f"  export AWS_ACCESS_KEY_ID={user.access_key} AWS_SECRET_ACCESS_KEY={user.secret_key}",
+            f"  export AWS_ENDPOINT_URL={config.endpoint} AWS_DEFAULT_REGION={config.region}",
+            "  aws s3 mb s3://first && aws s3 cp README.md s3://first/ && aws s3 ls s3://first",
+            "",
+            "Ctrl-C stops it; data stay.",
+        ]
+    print("\n".join(lines), flush=True)

@@ -1,0 +1,223 @@
+"""One worker process, wired: the devices it owns, their peers, the store, the front ends, the ports."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import uvloop
+from aiohttp import web
+from proxy.swift.app import SwiftApp
+
+from proxy.auth.user_file import FileUsers
+from proxy.core.placement import Placement
+from proxy.core.policies import policy_named
+from proxy.core.store import CoreStore
+from proxy.door import Door
+from proxy.http import HEADER_FIELD_MAX_BYTES, LINE_MAX_BYTES, READ_BUFFER_BYTES
+from proxy.s3.app import S3App
+from ring.lookup import Ring
+from ring.types import ROWS
+from runtime.certificate import ServedCertificate
+from runtime.clock import HybridClock, SystemClock
+from runtime.config import Config
+from runtime.disk import RealDisk
+from runtime.randomness import SystemRandomness
+from runtime.tasks import TaskOwner
+from runtime.telemetry import Telemetry
+from storage.contract import DeviceClient
+from storage.device.engine import Device, DeviceConfig
+from storage.wire.client import Peer, WireDevice
+from storage.wire.connection import UnixAddress
+from storage.wire.server import WireServer
+from tools.admin import Admin
+from tools.data import Data
+
+LISTEN_BACKLOG: Final = 1024
+KEEPALIVE_S: Final = 75.0
+
+log = logging.getLogger("atoll")
+
+
+def worker_count(config: Config, ring: Ring) -> int:
+    """One per core, and never more than devices, because each worker owns some."""
+    cores = config.workers or len(os.sched_getaffinity(0))
+    return max(1, min(cores, len(ring.members)))
+
+
+def owner_of(device_id: int, workers: int) -> int:
+    """The worker that owns a device."""
+    return device_id % workers
+
+
+def socket_name(worker: int) -> str:
+    """A worker's socket, relative to the run directory, because socket paths are short."""
+    return f"w{worker}.sock"
+
+
+def run_worker(config: Config, data: Data, number: int, workers: int, ready: Callable[[], None]) -> int:
+    """The worker's whole life; the exit status."""
+    os.chdir(data.run)
+    try:
+        return uvloop.run(_Worker(config, data, number, workers).main(ready))
+    except OSError as error:
+        log.error("worker %d: %s", number, error)
+        return 1
+
+
+class _Worker:
+    """What one worker is made of."""
+
+    def __init__(self, config: Config, data: Data, number: int, workers: int) -> None:
+        self._config = config
+        self._data = data
+        self._number = number
+        self._workers = workers
+        self._clock = SystemClock()
+        self._randomness = SystemRandomness()
+        self._telemetry = Telemetry()
+
+    async def main(self, ready: Callable[[], None]) -> int:
+        """Open, serve until SIGTERM, drain, close."""
+        stop = asyncio.Event()
+        for which in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(which, stop.set)
+        async with contextlib.AsyncExitStack() as stack:
+            tasks = TaskOwner(f"worker{self._number}", self._task_failed)
+            stack.push_async_callback(tasks.close)
+            devices = await self._open_devices(stack)
+            wire = await self._serve_peers(stack, devices)
+            clients = self._clients(stack, devices, tasks)
+            store = self._store(clients, tasks)
+            door = self._door(store)
+            admin = Admin(self._config, self._number, self._workers, clients, wire, self._telemetry)
+            await admin.start(stack)
+            drain = await self._listen(stack, door)
+            gc.collect()
+            gc.freeze()  # what is loaded stays: keep the collector off it
+            ready()
+            await stop.wait()
+            await drain()
+        return 0
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        self._telemetry.event("task_failed")
+        log.error("%s failed: %s", name, type(error).__name__, exc_info=error)
+
+    async def _open_devices(self, stack: contextlib.AsyncExitStack) -> dict[int, Device]:
+        disk = RealDisk()
+        config = DeviceConfig(reserve_bytes=self._config.device_reserve_bytes)
+        owned: dict[int, Device] = {}
+        for member in self._data.ring.members:
+            if owner_of(member.id, self._workers) == self._number:
+                device = await Device.open(
+                    member.path,
+                    disk,
+                    self._clock,
+                    self._randomness,
+                    device_id=member.id,
+                    cluster=self._data.ring.cluster_id,
+                    config=config,
+                )
+                stack.push_async_callback(device.close)
+                owned[member.id] = device
+        return owned
+
+    async def _serve_peers(
+        self, stack: contextlib.AsyncExitStack, devices: dict[int, Device]
+    ) -> WireServer:
+        server = WireServer(
+            devices, self._data.secret, self._clock, self._randomness, self._task_failed
+        )
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(socket_name(self._number))
+        await server.listen_unix(socket_name(self._number))
+        stack.push_async_callback(server.close)
+        return server
+
+    def _clients(
+        self, stack: contextlib.AsyncExitStack, owned: dict[int, Device], tasks: TaskOwner
+    ) -> dict[int, DeviceClient]:
+        peers: dict[int, Peer] = {}
+        for other in range(self._workers):
+            if other != self._number:
+                peer = Peer(
+                    UnixAddress(socket_name(other)),
+                    self._data.secret,
+                    self._clock,
+                    self._randomness,
+                    tasks,
+                )
+                peer.start()
+                stack.callback(peer.close)
+                peers[other] = peer
+        clients: dict[int, DeviceClient] = dict(owned)
+        for member in self._data.ring.members:
+            if member.id not in owned:
+                peer = peers[owner_of(member.id, self._workers)]
+                clients[member.id] = WireDevice(peer, member.id)
+        return clients
+
+    def _store(self, clients: dict[int, DeviceClient], tasks: TaskOwner) -> CoreStore:
+        names = [placement.name for placement in self._data.ring.placements]
+        policies = {name: policy_named(name) for name in names if name != ROWS}
+        return CoreStore(
+            Placement(self._data.ring, clients, policies),
+            policies,
+            self._config.default_policy or next(iter(policies)),
+            HybridClock(self._clock, self._randomness.token(8)),
+            self._clock,
+            self._randomness,
+            tasks,
+            self._config.part_min_bytes,
+        )
+
+    def _door(self, store: CoreStore) -> Door:
+        users = FileUsers(self._data.credentials, self._clock, self._users_problem)
+        s3 = S3App(store, users, self._clock, self._config.region, tuple(self._config.domains))
+        swift = SwiftApp(store, users, self._clock, self._data.secret, self._config.storage_url)
+        return Door(s3, swift, self._telemetry)
+
+    def _users_problem(self, problem: Exception) -> None:
+        self._telemetry.event("users_file_invalid")
+        log.error("%s", problem)
+
+    async def _listen(
+        self, stack: contextlib.AsyncExitStack, door: Door
+    ) -> Callable[[], Awaitable[None]]:
+        config = self._config
+        server = web.Server(
+            door.handle,
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_S,
+            max_line_size=LINE_MAX_BYTES,
+            max_field_size=HEADER_FIELD_MAX_BYTES,
+            read_bufsize=READ_BUFFER_BYTES,
+        )
+        certificate = None
+        if config.tls_certificate:
+            certificate = ServedCertificate(config.tls_certificate, config.tls_key)
+            stack.callback(certificate.close)
+            certificate.follow(self._task_failed)
+        listener = await asyncio.get_running_loop().create_server(
+            server,
+            config.listen,
+            config.port,
+            reuse_port=True,
+            backlog=LISTEN_BACKLOG,
+            ssl=certificate.context if certificate else None,
+        )
+        for sock in listener.sockets or ():
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        async def drain() -> None:
+            listener.close()
+            await server.shutdown(config.drain_s)
+
+        return drain
