@@ -82,20 +82,28 @@ class StagedBlob:
             await self._until(self._landed)
             self._raise_failure()
             await asyncio.shield(self._run(self._file.finish, self._take()))
-        except BaseException as error:
-            # Not awaited, for a second cancellation could end the wait: a blob's jobs keep their order.
-            self._run(self._file.try_discard)
-            if isinstance(error, OSError):
-                raise write_fault(error) from error
+        except OSError as error:
+            await self._discard()
+            raise write_fault(error) from error
+        except BaseException:
+            await self._discard()
             raise
 
     async def abort(self) -> None:
         """Remove what was written. Idempotent; never raises."""
-        if self._ended:
+        if not self._ended:
+            self._ended = True
+            self._take()
+            await self._discard()
+
+    async def _discard(self) -> None:
+        try:
+            job = self._run(self._file.try_discard)
+        except RuntimeError:  # the executor is shut down: the process is ending
+            self._file.try_discard()
             return
-        self._ended = True
-        self._take()
-        await asyncio.shield(self._run(self._file.try_discard))
+        # Shielded: where the caller is cancelled (again), the job goes on without it.
+        await asyncio.shield(job)
 
     def _check_usable(self) -> None:
         if self._ended:
