@@ -16,7 +16,7 @@ WORKERS_MAX: Final = 256
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All settings of `atoll up`; doc/configuration.md describes each, a test holds the two together."""
+    """All settings of `atoll up`; doc/configuration.md describes each, and a test sees to that."""
 
     data: str = "atoll-data"
     listen: str = "127.0.0.1"

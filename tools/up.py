@@ -81,7 +81,8 @@ def _banner(config: Config, credentials: str, workers: int) -> None:
 
     user = demo_user(credentials)
     lines = [
-        f"Atoll serves S3 and Swift at {config.endpoint} ({workers} workers, fsync on, data in {config.data})"
+        f"Atoll serves S3 and Swift at {config.endpoint} "
+        f"({workers} workers, fsync on, data in {config.data})"
     ]
     if config.admin_port:
         lines.append(f"status and metrics at http://{config.admin_listen}:{config.admin_port}")
@@ -90,7 +91,8 @@ def _banner(config: Config, credentials: str, workers: int) -> None:
             "",
             f"  access key   {user.access_key}",
             f"  secret key   {user.secret_key}",
-            f"  Swift login  {user.swift_login} at {config.endpoint}/auth/v1.0, password: the secret key",
+            f"  Swift login  {user.swift_login} at {config.endpoint}/auth/v1.0",
+            "               its password is the secret key",
             f"  (kept in {credentials})",
             "",
             "Try:",

@@ -141,7 +141,7 @@ class Containers:
         self._cache.pop((account, name), None)
         self._buckets.pop(name, None)
 
-    async def bucket(self, name: str, account: str, *, fresh: bool = False) -> Container:
+    async def bucket(self, name: str, account: str = "", *, fresh: bool = False) -> Container:
         """See `Store.bucket`."""
         if not fresh and (cached := self._cache.get((account, name))) is not None:
             return cached
