@@ -1,0 +1,116 @@
+"""A device engine over a recording disk: everything runs on the test's loop, in a fixed order."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from runtime.clock import HybridClock
+from runtime.randomness import SeededRandomness
+from storage.device.engine import Device, DeviceConfig
+from storage.device.index_memory import MemoryIndex
+from storage.device.lane import InlineLane
+from storage.types import ZERO_STAMP, Prepare, RowAnswer, RowMessage, Write
+from tests.crash.recording_disk import Event, Image, RecordingDisk
+
+ROOT = "device"
+SMALL = DeviceConfig(segment_bytes=8192, checkpoint_rows=1 << 30, reserve_bytes=1024)
+"""Many segments; checkpoints only when the test asks."""
+
+
+class ManualClock:
+    """Goes on when it is told to."""
+
+    def __init__(self, start_s: int = 1_800_000_000) -> None:
+        self.seconds = float(start_s)
+
+    def now_ns(self) -> int:
+        return int(self.seconds * 1e9)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+class InlineExecutor(Executor):
+    """Runs calls where they are submitted."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class DeviceRig:
+    """One device, from an image or new."""
+
+    def __init__(self, disk: RecordingDisk, clock: ManualClock, device: Device) -> None:
+        self.disk = disk
+        self.clock = clock
+        self.device = device
+        self._hybrid = HybridClock(clock, b"rig-rig-")
+
+    @classmethod
+    async def open(
+        cls,
+        disk: RecordingDisk,
+        clock: ManualClock | None = None,
+        config: DeviceConfig = SMALL,
+    ) -> "DeviceRig":
+        """Open the device on `disk`."""
+        clock = clock or ManualClock()
+
+        def open_index(path: str) -> MemoryIndex:
+            def committed(tables: Any) -> None:
+                disk.index[path] = tables
+                disk.record(Event("index", path, tables))
+
+            return MemoryIndex(disk.index.get(path), committed)
+
+        device = await Device.open(
+            ROOT,
+            disk,
+            clock,
+            SeededRandomness(7),
+            device_id=3,
+            cluster="tests",
+            config=config,
+            lanes=InlineLane,
+            open_index=open_index,
+            executor=InlineExecutor(),
+        )
+        return cls(disk, clock, device)
+
+    def stamp(self) -> bytes:
+        """A new stamp."""
+        return self._hybrid.stamp()
+
+    def send(self, message: RowMessage, payload: bytes = b"") -> "asyncio.Future[Any]":
+        """Send a message; its answer and payload."""
+        answered: asyncio.Future[tuple[RowAnswer, bytes]]
+        answered = asyncio.get_running_loop().create_future()
+        self.device.send(
+            message, payload, self.clock.monotonic() + 10, lambda *both: answered.set_result(both)
+        )
+        return answered
+
+    async def ask(self, message: RowMessage, payload: bytes = b"") -> RowAnswer:
+        """The answer to a message."""
+        answer: RowAnswer = (await self.send(message, payload))[0]
+        return answer
+
+    def write(self, shard: bytes, name: bytes, payload: bytes, flags: int = 0) -> Write:
+        """A plain write with a new stamp."""
+        return Write(shard, name, self.stamp() + ZERO_STAMP, flags, len(payload), b"head of " + name)
+
+    def prepare(self, shard: bytes, name: bytes) -> Prepare:
+        """A prepare with a new ballot."""
+        return Prepare(shard, name, self.stamp())
+
+    def crash(self) -> Image:
+        """Let go without a goodbye. What the program saw."""
+        self.device.stop_serving("crashed")
+        self.disk.locks.clear()
+        return self.disk.image()
