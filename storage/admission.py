@@ -8,6 +8,7 @@ from typing import Final
 from runtime.clock import stamp_ns
 from storage.types import (
     BLOB_ID_BYTES,
+    BLOB_MAX_BYTES,
     HEAD_MAX_BYTES,
     NAME_MAX_BYTES,
     ROW_PAYLOAD_MAX_BYTES,
@@ -26,6 +27,9 @@ from storage.types import (
     Scan,
     Write,
 )
+
+BLOB_DATA_MAX_BYTES: Final = 2 * BLOB_MAX_BYTES
+"""The most bytes in one blob on a device: a blob's own, and room for the headers of fragments."""
 
 STAMP_AHEAD_MAX_NS: Final = int(STAMP_AHEAD_MAX_S * 1e9)
 

@@ -12,11 +12,10 @@ from sortedcontainers import SortedDict
 
 from runtime.clock import Clock
 from storage import replica
-from storage.admission import blob_refusal, refusal
+from storage.admission import BLOB_DATA_MAX_BYTES, blob_refusal, refusal
 from storage.contract import BlobReader, BlobWriter, Buffer, Deliver, DeviceFault
 from storage.paging import cut_page, first_name
 from storage.types import (
-    BLOB_MAX_BYTES,
     SEAL_NAME,
     ZERO_VERSION,
     Accept,
@@ -293,8 +292,8 @@ class MemoryDevice:
         self._check()
         if self._full:
             raise DeviceFault(Fault.FULL)
-        if size_bytes > BLOB_MAX_BYTES:
-            raise DeviceFault(Fault.TOO_LARGE, f"a blob is at most {BLOB_MAX_BYTES} bytes")
+        if size_bytes > BLOB_DATA_MAX_BYTES:
+            raise DeviceFault(Fault.TOO_LARGE, f"a blob is at most {BLOB_DATA_MAX_BYTES} bytes")
 
     def _end(self, header: BlobHeader, data: bytes | None) -> None:
         """End a blob's writing; `data` where it is committed."""

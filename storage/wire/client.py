@@ -22,6 +22,7 @@ from storage.types import (
 from storage.wire.bulk import BulkPool, WireBlobReader, WireBlobWriter
 from storage.wire.connection import Address, Connection
 from storage.wire.handshake import Role
+from storage.wire.local_files import LocalFiles
 from storage.wire.messages import (
     DELETE_BLOB,
     FORGET_GARBAGE,
@@ -94,8 +95,10 @@ class WireDevice:
 
     local = False
 
-    def __init__(self, peer: Peer, device_id: int) -> None:
+    def __init__(self, peer: Peer, device_id: int, files: LocalFiles | None = None) -> None:
+        """files: the device's directory, where it is on this host: blob bytes then go through it."""
         self.device_id = device_id
+        self._files = files
         self._peer = peer
         self._calls = peer.calls
         self._clock = peer.clock
@@ -107,12 +110,18 @@ class WireDevice:
 
     async def create_blob(self, header: BlobHeader, deadline: float) -> BlobWriter:
         """See DeviceClient.create_blob."""
+        if self._files is not None:
+            return await self._files.create(self._calls, self.device_id, header, deadline, self._clock)
         return await WireBlobWriter.create(
             self._peer.bulk, self.device_id, header, deadline, self._clock
         )
 
     async def open_blob(self, name: BlobName, deadline: float) -> BlobReader:
         """See DeviceClient.open_blob."""
+        if self._files is not None:
+            found = await self._files.open(self._calls, self.device_id, name, deadline, self._clock)
+            if found is not None:
+                return found
         return await WireBlobReader.open(self._peer.bulk, self.device_id, name, deadline, self._clock)
 
     async def delete_blob(self, name: BlobName, deadline: float) -> None:

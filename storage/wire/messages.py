@@ -101,15 +101,22 @@ class ForgetGarbage(msgspec.Struct, frozen=True, array_like=True, tag=51):
 
 
 class AdoptBlob(msgspec.Struct, frozen=True, array_like=True, tag=52):
-    """Take over a staging file that a client on the same host wrote. -> Done"""
+    """Take over the staging file of a blob that a client on the same host wrote. -> Done"""
 
-    staging_name: str
+    name: BlobName
 
 
 class ReportCorruptBlob(msgspec.Struct, frozen=True, array_like=True, tag=53):
-    """A client on the same host found a bad checksum in the blob's file. -> Done"""
+    """A client on the same host found a blob's file bad: in a chunk, or all of it. -> Done"""
 
     name: BlobName
+    chunk: int | None
+
+
+class StageBlob(msgspec.Struct, frozen=True, array_like=True, tag=54):
+    """Could a blob of this header be created? A client on the same host asks and stages it. -> Done"""
+
+    header: BlobHeader
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag=60):
@@ -173,6 +180,7 @@ LIST_GARBAGE: Final = Call(12, "list_garbage", ListGarbage, Listed)
 FORGET_GARBAGE: Final = Call(13, "forget_garbage", ForgetGarbage, Done)
 ADOPT_BLOB: Final = Call(14, "adopt_blob", AdoptBlob, Done)
 REPORT_CORRUPT_BLOB: Final = Call(15, "report_corrupt_blob", ReportCorruptBlob, Done)
+STAGE_BLOB: Final = Call(16, "stage_blob", StageBlob, Done)
 
 CALLS: Final = (
     ROW,
@@ -190,6 +198,7 @@ CALLS: Final = (
     FORGET_GARBAGE,
     ADOPT_BLOB,
     REPORT_CORRUPT_BLOB,
+    STAGE_BLOB,
 )
 """Every call there is. A number is never used for anything else."""
 

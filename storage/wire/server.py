@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final, Protocol, runtime_checkable
 
+import msgspec
+
 from runtime.clock import Clock
 from runtime.randomness import Randomness
 from runtime.tasks import TaskOwner
@@ -50,6 +52,7 @@ from storage.wire.messages import (
     ListGarbage,
     Pong,
     ReportCorruptBlob,
+    StageBlob,
     Status,
     StatusOf,
     encode,
@@ -75,19 +78,27 @@ BLOB_KINDS: Final = frozenset(
 class TellsStatus(Protocol):
     """A device that can say how it is."""
 
-    def status(self) -> dict[str, Any]:
-        """Plain values (numbers, texts, lists and dicts of them)."""
+    def status(self) -> object:
+        """A dataclass, struct or dict of plain values."""
+
+
+class OwnedBlobs(Protocol):
+    """A device's blob store, as clients on the same host use it."""
+
+    async def adopt(self, name: BlobName) -> object:
+        """Make a finished staging file a committed blob. Raises DeviceFault."""
+
+    async def report_corrupt(self, name: BlobName, chunk: int | None) -> object:
+        """Look at a blob that a client found bad, and set it aside where it is."""
 
 
 @runtime_checkable
 class SharesFiles(Protocol):
     """A device whose files clients on the same host read and stage themselves."""
 
-    async def adopt_blob(self, staging_name: str) -> None:
-        """Make a whole staging file a committed blob. Raises DeviceFault."""
-
-    async def report_corrupt_blob(self, name: BlobName) -> None:
-        """Verify a blob that a client found corrupt, and set it aside where it is."""
+    @property
+    def blobs(self) -> OwnedBlobs:
+        """The owner's side of those files."""
 
 
 class WireServer:
@@ -329,7 +340,10 @@ class Session:
             case ForgetGarbage(seqs):
                 await device.forget_garbage(seqs)
             case Status():
-                return StatusOf(device.status() if isinstance(device, TellsStatus) else {}), b""
+                status = device.status() if isinstance(device, TellsStatus) else {}
+                return StatusOf(msgspec.to_builtins(status)), b""
+            case StageBlob(header):
+                await (await device.create_blob(header, self.deadline_of(frame))).abort()
             case AdoptBlob() | ReportCorruptBlob():
                 await _share(device, message)
         return Done(), b""
@@ -356,9 +370,9 @@ async def _share(device: DeviceClient, message: AdoptBlob | ReportCorruptBlob) -
     if not isinstance(device, SharesFiles):
         raise ValueError("the device does not share its files")
     if isinstance(message, AdoptBlob):
-        await device.adopt_blob(message.staging_name)
+        await device.blobs.adopt(message.name)
     else:
-        await device.report_corrupt_blob(message.name)
+        await device.blobs.report_corrupt(message.name, message.chunk)
 
 
 _DECODERS: Final = {call.kind: request_decoder(call).decode for call in CALLS}

@@ -2,7 +2,8 @@
 
 import errno
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from runtime.disk import Buffer, RealDisk, RealFile
 from runtime.randomness import SystemRandomness
 from storage.device.engine import Device, DeviceConfig
 from storage.types import BlobName
+from storage.wire.local_files import LocalFiles
 from tests.contract.device.rigs import DEVICE_ID, Rig, ShiftedClock, wired
 
 
@@ -60,14 +62,14 @@ class EngineMisfortunes:
     def __init__(self, device: Device, root: Path, disk: TankDisk) -> None:
         self._device = device
         self._root = root
-        self._disk = disk
+        self.disk = disk
 
     def fill(self) -> None:
-        self._disk.tank.full = True
+        self.disk.tank.full = True
         self._device.look_for_room()
 
     def make_room(self) -> None:
-        self._disk.tank.full = False
+        self.disk.tank.full = False
         self._device.look_for_room()
 
     def damage_blob(self, name: BlobName) -> None:
@@ -102,4 +104,15 @@ async def wire_engine_rig(tmp_path: Path) -> AsyncIterator[Rig]:
         yield rig
 
 
-ENGINE_RIGS = {"engine": engine_rig, "wire-engine": wire_engine_rig}
+@asynccontextmanager
+async def wire_files_rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """The engine behind the node protocol, with a client that uses its blob files."""
+    async with AsyncExitStack() as stack:
+        inner = await stack.enter_async_context(engine_rig(tmp_path))
+        assert isinstance(inner.misfortunes, EngineMisfortunes)
+        executor = stack.enter_context(ThreadPoolExecutor(4))
+        files = LocalFiles(str(tmp_path / "device"), inner.misfortunes.disk, executor)
+        yield await stack.enter_async_context(wired(inner, tmp_path / "node.sock", files))
+
+
+ENGINE_RIGS = {"engine": engine_rig, "wire-engine": wire_engine_rig, "wire-files": wire_files_rig}

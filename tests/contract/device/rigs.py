@@ -19,6 +19,7 @@ from storage.memory import MemoryDevice
 from storage.types import BlobName, RowAnswer, RowMessage
 from storage.wire.client import Peer, WireDevice
 from storage.wire.connection import UnixAddress
+from storage.wire.local_files import LocalFiles
 from storage.wire.server import WireServer
 
 DEVICE_ID = 7
@@ -114,8 +115,11 @@ async def memory_rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 @asynccontextmanager
-async def wired(inner: Rig, socket: Path) -> AsyncIterator[Rig]:
-    """`inner`'s device behind the node protocol on a Unix socket."""
+async def wired(inner: Rig, socket: Path, files: LocalFiles | None = None) -> AsyncIterator[Rig]:
+    """`inner`'s device behind the node protocol on a Unix socket.
+
+    files: the directory that the device's files are in, for a client that uses them.
+    """
     clock, randomness = inner.clock, SystemRandomness()
     failures: list[tuple[str, BaseException]] = []
     server = WireServer(
@@ -127,7 +131,7 @@ async def wired(inner: Rig, socket: Path) -> AsyncIterator[Rig]:
     peer.start()
     await peer.calls.ready(clock.monotonic() + 5)
     try:
-        yield Rig(WireDevice(peer, DEVICE_ID), inner.misfortunes, clock, is_local=False)
+        yield Rig(WireDevice(peer, DEVICE_ID, files), inner.misfortunes, clock, is_local=False)
     finally:
         peer.close()
         await tasks.close()
