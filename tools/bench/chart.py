@@ -24,6 +24,7 @@ class Panel:
     title: str
     rows: list[str]
     values: dict[tuple[str, str], float]
+    labels: dict[tuple[str, str], str]
     limits: dict[str, float]
 
 
@@ -40,20 +41,23 @@ def cpu_panel(results: Sequence[RowResult], verdicts: Sequence[Verdict]) -> Pane
             limits[verdict.bar.row] = verdict.limit / 1e3
         elif verdict.bar.metric == "machine_cpu_s_gib":
             limits[verdict.bar.row] = verdict.limit / 16 * 1e3  # a GiB is 16 objects of 64 MiB
-    rows = _in_order(values)
-    title = "CPU per operation, ms (less is better; the mark is the bar)"
-    return Panel(title, rows, values, limits)
+    labels = {place: _label(value) for place, value in values.items()}
+    title = "CPU per operation, ms (less is better; the red mark is the bar)"
+    return Panel(title, _in_order(values), values, labels, limits)
 
 
 def rate_panel(results: Sequence[RowResult], verdicts: Sequence[Verdict]) -> Panel:
-    """Operations per second."""
-    values = {
-        (result.row, result.target): result.ops_s
-        for result in results
-        if result.ops_s and result.machine_cpu_us
-    }
+    """Operations per second; the labels of large objects are in MB/s."""
+    values: dict[tuple[str, str], float] = {}
+    labels: dict[tuple[str, str], str] = {}
+    for result in results:
+        if result.ops_s and result.machine_cpu_us:
+            place = (result.row, result.target)
+            values[place] = result.ops_s
+            large = result.machine_cpu_s_gib is not None and result.mb_s
+            labels[place] = f"{_label(result.mb_s or 0.0)} MB/s" if large else _label(result.ops_s)
     limits = {each.bar.row: each.limit for each in verdicts if each.bar.metric == "ops_s"}
-    return Panel("operations per second (more is better)", _in_order(values), values, limits)
+    return Panel("operations per second (more is better)", _in_order(values), values, labels, limits)
 
 
 def draw(results: Sequence[RowResult], verdicts: Sequence[Verdict], path: Path) -> bool:
@@ -80,7 +84,11 @@ def _draw_panel(axes: Any, panel: Panel, targets: Sequence[str]) -> None:
         values = [panel.values[row, target] for row in drawn]
         colour = COLOURS[at % len(COLOURS)]
         bars = axes.barh(places, values, height=thickness * 0.92, color=colour, label=target)
-        axes.bar_label(bars, labels=[_label(value) for value in values], padding=3, fontsize=8)
+        texts = axes.bar_label(
+            bars, labels=[panel.labels[row, target] for row in drawn], padding=3, fontsize=8, zorder=5
+        )
+        for text in texts:  # readable where a mark runs behind it
+            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85})
     for row, limit in panel.limits.items():
         if row in panel.rows:
             place = panel.rows.index(row)
@@ -90,7 +98,7 @@ def _draw_panel(axes: Any, panel: Panel, targets: Sequence[str]) -> None:
 
 def _dress(axes: Any, panel: Panel, has_legend: bool) -> None:
     axes.set_xscale("log")
-    axes.margins(x=0.18)
+    axes.margins(x=0.18, y=0.01)
     axes.set_yticks(range(len(panel.rows)), [TITLES.get(row, row) for row in panel.rows], fontsize=9)
     axes.invert_yaxis()
     axes.set_title(panel.title, fontsize=11, loc="left")

@@ -93,8 +93,8 @@ def _console(*, to_stderr: bool) -> Console:
 
 def plan_of(args: argparse.Namespace) -> suite.Plan:
     """What the arguments ask for. Raises WrongArguments."""
-    if args.no_store and not args.endpoint:
-        raise WrongArguments("--no-store needs an --endpoint")
+    if args.no_store and not args.endpoint and args.prototype is None:
+        raise WrongArguments("--no-store needs an --endpoint or a --prototype")
     if args.prototype is not None and not args.prototype.is_file():
         raise WrongArguments(f"there is no prototype at {args.prototype}")
     return suite.Plan(

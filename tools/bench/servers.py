@@ -85,6 +85,7 @@ class OwnProcess:
     def __init__(self, name: str, command: list[str], environment: dict[str, str], log: Path) -> None:
         self.name = name
         self._log_path = log
+        log.touch(mode=0o600)  # a store prints the keys of its demo user
         self._log: IO[bytes] = log.open("ab")
         self._process = subprocess.Popen(
             command,
@@ -169,6 +170,7 @@ class AtollStore:
         options = {
             "--data": str(self.data),
             "--port": self._port,
+            "--admin-port": 0,
             "--workers": WORKERS,
             "--devices": DEVICES,
         }
