@@ -36,6 +36,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     part_min_bytes: int = 5 * 1024 * 1024
     drain_s: float = 10.0
     collect_grace_s: float = 3600.0
+    orphan_grace_s: float = 7 * 86400.0
     device_reserve_bytes: int = 128 * 1024 * 1024
 
     def __post_init__(self) -> None:
@@ -67,6 +68,7 @@ _RANGES: Final = (
     ("part_power", 1, 24),
     ("part_min_bytes", 1, 5 * 1024**3),
     ("drain_s", 0, 3600),
+    ("orphan_grace_s", 0, 10 * 365 * 86400),
     ("collect_grace_s", 0, 10 * 365 * 86400),
     ("device_reserve_bytes", 0, 2**50),
 )

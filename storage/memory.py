@@ -205,7 +205,7 @@ class MemoryDevice:
     def _replace(
         self, message: Write | Accept, old: _Held, state: replica.RowState, payload: bytes
     ) -> None:
-        if old.flags & RowFlag.BLOBS:
+        if old.flags & RowFlag.BLOBS and not message.flags & RowFlag.TAKEN_OVER:
             self._last_seq += 1
             self._garbage[self._last_seq] = GarbageEntry(
                 self._last_seq,

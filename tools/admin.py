@@ -26,7 +26,7 @@ class WorkerReport(msgspec.Struct):
     worker: int
     pid: int
     rss_bytes: int
-    devices: dict[str, dict[str, Any]]
+    devices: dict[str, Any]
     counts: Counts
 
 

@@ -8,19 +8,21 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import uvloop
 from aiohttp import web
-from proxy.swift.app import SwiftApp
 
 from proxy.auth.user_file import FileUsers
+from proxy.core.collector import Collector
 from proxy.core.placement import Placement
 from proxy.core.policies import policy_named
 from proxy.core.store import CoreStore
 from proxy.door import Door
 from proxy.http import HEADER_FIELD_MAX_BYTES, LINE_MAX_BYTES, READ_BUFFER_BYTES
 from proxy.s3.app import S3App
+from proxy.swift.app import SwiftApp
 from ring.lookup import Ring
 from ring.types import ROWS
 from runtime.certificate import ServedCertificate
@@ -34,12 +36,15 @@ from storage.contract import DeviceClient
 from storage.device.engine import Device, DeviceConfig
 from storage.wire.client import Peer, WireDevice
 from storage.wire.connection import UnixAddress
+from storage.wire.local_files import LocalFiles
 from storage.wire.server import WireServer
 from tools.admin import Admin
 from tools.data import Data
 
 LISTEN_BACKLOG: Final = 1024
 KEEPALIVE_S: Final = 75.0
+FILE_THREADS: Final = 8
+"""Threads for the blob files of devices that other workers own."""
 
 log = logging.getLogger("atoll")
 
@@ -93,7 +98,9 @@ class _Worker:
             devices = await self._open_devices(stack)
             wire = await self._serve_peers(stack, devices)
             clients = self._clients(stack, devices, tasks)
-            store = self._store(clients, tasks)
+            placement = self._placement(clients)
+            store = self._store(placement, tasks)
+            self._collect(store, placement, devices, tasks)
             door = self._door(store)
             admin = Admin(self._config, self._number, self._workers, clients, wire, self._telemetry)
             await admin.start(stack)
@@ -156,18 +163,25 @@ class _Worker:
                 peer.start()
                 stack.callback(peer.close)
                 peers[other] = peer
+        executor = ThreadPoolExecutor(FILE_THREADS, "files")
+        stack.callback(executor.shutdown, wait=False)
         clients: dict[int, DeviceClient] = dict(owned)
         for member in self._data.ring.members:
             if member.id not in owned:
                 peer = peers[owner_of(member.id, self._workers)]
-                clients[member.id] = WireDevice(peer, member.id)
+                files = LocalFiles(member.path, RealDisk(), executor)
+                clients[member.id] = WireDevice(peer, member.id, files)
         return clients
 
-    def _store(self, clients: dict[int, DeviceClient], tasks: TaskOwner) -> CoreStore:
+    def _placement(self, clients: dict[int, DeviceClient]) -> Placement:
         names = [placement.name for placement in self._data.ring.placements]
         policies = {name: policy_named(name) for name in names if name != ROWS}
+        return Placement(self._data.ring, clients, policies)
+
+    def _store(self, placement: Placement, tasks: TaskOwner) -> CoreStore:
+        policies = placement.policies
         return CoreStore(
-            Placement(self._data.ring, clients, policies),
+            placement,
             policies,
             self._config.default_policy or next(iter(policies)),
             HybridClock(self._clock, self._randomness.token(8)),
@@ -176,6 +190,20 @@ class _Worker:
             tasks,
             self._config.part_min_bytes,
         )
+
+    def _collect(
+        self, store: CoreStore, placement: Placement, owned: dict[int, Device], tasks: TaskOwner
+    ) -> None:
+        collector = Collector(
+            store.rows,
+            store.blobs,
+            placement,
+            owned.values(),
+            self._clock,
+            self._config.collect_grace_s,
+            self._config.orphan_grace_s,
+        )
+        tasks.spawn("collect", collector.run())
 
     def _door(self, store: CoreStore) -> Door:
         users = FileUsers(self._data.credentials, self._clock, self._users_problem)

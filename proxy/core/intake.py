@@ -6,14 +6,17 @@ Memory is bounded whatever the body's size: one segment is being stored while th
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.core.blob_sink import BlobSink
 from proxy.core.blobs import Blobs, Owner
-from proxy.core.errors import BadDigest, IncompleteBody, ObjectTooLarge
+from proxy.core.errors import BadDigest, IncompleteBody, ObjectTooLarge, SlowBody
 from proxy.core.types import OBJECT_PUT_MAX_BYTES, Blob, Body, Buffer, Policy
 from runtime.tasks import Ahead
 from storage.types import BLOB_MAX_BYTES, INLINE_MAX_BYTES, SEGMENT_BYTES
+
+BODY_MAX_S: Final = 2 * 86400.0
+"""A body that takes longer is given up: the collector must be able to tell an orphan from it."""
 
 
 class Taken(NamedTuple):
@@ -63,11 +66,15 @@ class Intake:
     ) -> Taken:
         writer = _Writer(self._blobs, policy, owner)
         try:
-            await writer.consume(segments, first)
+            async with asyncio.timeout(BODY_MAX_S):
+                await writer.consume(segments, first)
             digest = writer.md5.hexdigest()
             _check_md5(digest, md5)
             checksums = segments.body.finish()
             await writer.finish()
+        except TimeoutError as error:
+            await writer.give_up()
+            raise SlowBody(f"the body took more than {BODY_MAX_S:.0f} s") from error
         except BaseException:
             await writer.give_up()
             raise

@@ -43,7 +43,7 @@ class Placement:
     ) -> None:
         self._ring = ring
         self._devices = devices
-        self._policies = policies
+        self.policies = policies
         self._codecs = CodecRegistry()
         self._by_partition: dict[int, Replicas] = {}
 
@@ -68,7 +68,7 @@ class Placement:
 
     def policy(self, name: str) -> Policy:
         """Raises UnknownPolicy."""
-        policy = self._policies.get(name)
+        policy = self.policies.get(name)
         if policy is None:
             raise UnknownPolicy(name)
         return policy

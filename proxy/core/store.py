@@ -42,21 +42,21 @@ class CoreStore:
         scan = ShardScan(self.rows)
         self._containers = Containers(self.rows, placement, clock, randomness, default_policy)
         object_rows = ObjectRows(self.rows, self._containers, clock, randomness)
-        self._objects = Objects(object_rows, self._containers, self.blobs, placement, scan)
+        self.objects = Objects(object_rows, self._containers, self.blobs, placement, scan)
         self._uploads = Uploads(
-            self.rows, object_rows, self._objects, self.blobs, scan, tasks, part_min_bytes
+            self.rows, object_rows, self.objects, self.blobs, scan, tasks, part_min_bytes
         )
         # The hot verbs are the rooms' own methods: no call in between.
         self.container = self._containers.get
         self.bucket = self._containers.bucket
-        self.put_object = self._objects.put
-        self.head_object = self._objects.head
-        self.delete_object = self._objects.delete
-        self.delete_existing = self._objects.delete_existing
-        self.update_object = self._objects.update
-        self.put_manifest = self._objects.put_manifest
-        self.copy_object = self._objects.copy
-        self.list_objects = self._objects.list_objects
+        self.put_object = self.objects.put
+        self.head_object = self.objects.head
+        self.delete_object = self.objects.delete
+        self.delete_existing = self.objects.delete_existing
+        self.update_object = self.objects.update
+        self.put_manifest = self.objects.put_manifest
+        self.copy_object = self.objects.copy
+        self.list_objects = self.objects.list_objects
         self.account_stat = self._containers.account_stat
         self.update_account = self._containers.update_account
         self.list_containers = self._containers.page
@@ -71,7 +71,7 @@ class CoreStore:
         self.abort_upload = self._uploads.abort
 
     async def open_object(self, container: Container, name: str, *, raw: bool = False) -> OpenObject:
-        return await self._objects.open(container, name, raw=raw)
+        return await self.objects.open(container, name, raw=raw)
 
     async def create_container(
         self,

@@ -10,6 +10,7 @@ stored later.
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Final, Protocol
 
 from runtime.clock import Clock
@@ -233,7 +234,8 @@ class RowTable:
     ) -> None:
         flags, size, head = message.flags, message.size, message.head
         replaced = None
-        if old is not None and old.flags & RowFlag.BLOBS and old.state.version != state.version:
+        owned = old is not None and old.flags & RowFlag.BLOBS and not flags & RowFlag.TAKEN_OVER
+        if old is not None and owned and old.state.version != state.version:
             replaced = Replaced(self._clock.now_ns(), old.segment, old.offset, old.length, old.checksum)
         record = encode_row_head(shard.prefix + name, state, flags, size, head, replaced)
         segment, offset, checksum = self._journal.append(Kind.ROW, record, payload)
@@ -354,15 +356,25 @@ class RowTable:
             seq = Position(new.segment, new.offset).seq
             self._garbage.add(seq, shard.prefix + name, old.state.version, replaced)
 
-    def move(self, shard: Shard, name: bytes, payload: bytes, deadline: float) -> None:
-        """Write a row's newest state again at the journal's end. payload: verified."""
-        old = self.newest(shard, name)
-        assert old is not None
-        record = encode_row_head(shard.prefix + name, old.state, old.flags, old.size, old.head, None)
+    def move(self, shard: Shard, name: bytes, held: Held, payload: bytes) -> None:
+        """Write a row's newest state again at the journal's end. payload: its own, verified."""
+        key = shard.prefix + name
+        record = encode_row_head(key, held.state, held.flags, held.size, held.head, None)
         segment, offset, checksum = self._journal.append(Kind.ROW, record, payload)
-        new = Held(old.state, old.flags, old.size, old.head, segment, offset, len(payload), checksum)
+        new = Held(
+            held.state, held.flags, held.size, held.head, segment, offset, len(payload), checksum
+        )
         shard.pending[name] = new
-        self._journal.follow(RowItem(self, shard, name, old, new, None, deadline, None))
+        self._journal.follow(RowItem(self, shard, name, held, new, None, inf, None))
+
+    def move_promise(self, shard: Shard, name: bytes, held: Held) -> None:
+        """Write a row's promise again at the journal's end."""
+        key = shard.prefix + name
+        record = encode_row_head(key, held.state, held.flags, held.size, held.head, None)
+        segment, offset, _ = self._journal.append(Kind.PROMISE, record, b"")
+        new = promised(held, held.state, segment, offset)
+        shard.pending[name] = new
+        self._journal.follow(RowItem(self, shard, name, held, new, None, inf, None))
 
     # -- checkpoints ---------------------------------------------------------------------------
 

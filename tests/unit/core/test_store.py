@@ -46,9 +46,7 @@ async def get(store: CoreStore, container: Container, name: str) -> bytes:
 @pytest.mark.parametrize("policy", ["replicated-3", "ec-4-2"])
 @pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 1 << 20, (1 << 20) + 1, 70_000_001])
 @pytest.mark.parametrize("announce", [True, False])
-async def test_what_was_put_is_read_whole_and_in_ranges(
-    policy: str, size: int, announce: bool
-) -> None:
+async def test_what_was_put_is_read_whole_and_in_ranges(policy: str, size: int, announce: bool) -> None:
     store = Grid().store()
     container = await store.create_container("a", "c", policy=policy)
     data = os.urandom(size)
@@ -213,9 +211,7 @@ async def test_copies_keep_or_replace_attributes() -> None:
     store = Grid().store()
     container = await store.create_container("a", "c")
     data = os.urandom(3_000_000)
-    await store.put_object(
-        container, "o", BytesBody(data), ObjectAttributes("text/x", meta={"k": "v"})
-    )
+    await store.put_object(container, "o", BytesBody(data), ObjectAttributes("text/x", meta={"k": "v"}))
     await store.copy_object(container, "o", container, "p", None)
     kept = (await store.head_object(container, "p")).head
     assert (kept.content_type, kept.meta) == ("text/x", {"k": "v"})
