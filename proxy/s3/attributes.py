@@ -36,7 +36,7 @@ async def get_attributes(
     finally:
         opened.close()
     content = _content(head, wanted)
-    if "ObjectParts" in wanted and parts:
+    if "ObjectParts" in wanted and head.parts:
         content += _object_parts(parts, marker, min(limit, PARTS_PAGE_MAX))
     headers = {"Last-Modified": http_date(whole_seconds(head.modified_ns))}
     return xml_answer(request, "GetObjectAttributesResponse", content, headers=headers)

@@ -7,7 +7,6 @@ check means the raw body itself. Decoding and digests are `proxy/auth`'s; readin
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator
 from typing import Final
 
 from proxy.auth.body import BodyDecoder, body_decoder, object_length
@@ -103,7 +102,7 @@ class CopiedBody:
         self, source: OpenObject, offset: int, length: int, algorithm: ChecksumAlgorithm | None
     ) -> None:
         self.size_bytes: int | None = length
-        self._pieces: AsyncIterator[Buffer] = source.stream(offset, length)
+        self._pieces = source.stream(offset, length)
         self._checksum: Checksum | None = None if algorithm is None else algorithm.new()
 
     async def read(self) -> Buffer:
@@ -128,6 +127,10 @@ class CopiedBody:
         if self._checksum is None:
             return {}
         return {self._checksum.algorithm.value: to_base64(self._checksum.digest())}
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        await self._pieces.aclose()
 
 
 def upload_body(request: S3Request, algorithm: ChecksumAlgorithm | None = None) -> Body:

@@ -1,5 +1,6 @@
 """CopyObject and UploadPartCopy: copies within the store, without a byte through the client."""
 
+from contextlib import aclosing
 from typing import NamedTuple
 
 from aiohttp import web
@@ -60,13 +61,25 @@ async def copy_object(context: Context, request: S3Request, container: Container
     if itself and attributes is None and "x-amz-checksum-algorithm" not in request.amz:
         message = "A copy of an object to itself must change its metadata: x-amz-metadata-directive."
         raise S3Error("InvalidRequest", message)
-    unconditional = conditions is NO_CONDITIONS and source_conditions(request.amz) is NO_CONDITIONS
-    if itself and unconditional and attributes is not None and _algorithm(request) is None:
+    if itself and attributes is not None and await _is_only_update(context, request, container):
         info = await context.store.update_object(container, request.key, attributes)
         return _copy_answer(request, info.head)
     copy = Copy(source, source_key, container, attributes, conditions, _algorithm(request))
     work = _copied(context, request, copy)
     return await long_answer(request, work)
+
+
+async def _is_only_update(context: Context, request: S3Request, container: Container) -> bool:
+    """Is a copy of an object to itself a change of its metadata alone, so that its bytes may stay?
+
+    Conditions are checked where the bytes are written; a manifest of Swift's is to become an object.
+    """
+    if write_conditions(request.headers) is not NO_CONDITIONS or _algorithm(request) is not None:
+        return False
+    if source_conditions(request.amz) is not NO_CONDITIONS:
+        return False
+    info = await context.store.head_object(container, request.key)
+    return info.head.kind == ""
 
 
 def _attributes(request: S3Request) -> ObjectAttributes | None:
@@ -120,14 +133,15 @@ async def _rewritten(context: Context, key: str, opened: OpenObject, copy: Copy)
     head, attributes = opened.info.head, copy.attributes
     if attributes is None:
         attributes = ObjectAttributes(head.content_type, head.headers, head.meta, head.delete_at_s)
-    return await context.store.put_object(
-        copy.target,
-        key,
-        CopiedBody(opened, 0, head.size_bytes, copy.algorithm),
-        attributes,
-        conditions=copy.conditions,
-        checksum_type="FULL_OBJECT",
-    )
+    async with aclosing(CopiedBody(opened, 0, head.size_bytes, copy.algorithm)) as body:
+        return await context.store.put_object(
+            copy.target,
+            key,
+            body,
+            attributes,
+            conditions=copy.conditions,
+            checksum_type="FULL_OBJECT",
+        )
 
 
 def _copy_answer(request: S3Request, head: ObjectHead) -> Answer:
@@ -167,9 +181,9 @@ async def copied_part(
             offset, length = parse_copy_range(text, head.size_bytes)
         if length > OBJECT_PUT_MAX_BYTES:
             raise ObjectTooLarge(length, OBJECT_PUT_MAX_BYTES)
-        body = CopiedBody(opened, offset, length, algorithm)
         upload_id = request.query["uploadId"]
-        part = await context.store.put_part(container, request.key, upload_id, number, body)
+        async with aclosing(CopiedBody(opened, offset, length, algorithm)) as body:
+            part = await context.store.put_part(container, request.key, upload_id, number, body)
     finally:
         opened.close()
     content = copied_elements(part.modified_ns, part.etag, part.checksums)

@@ -118,7 +118,7 @@ def _part(
     """
     number = parse_part_number(request.query["partNumber"])
     head = opened.info.head
-    if not opened.parts:
+    if not head.parts:
         if number != 1:
             raise S3Error("InvalidPartNumber", fields={"ActualPartCount": 1})
         return (ByteRange(0, head.size_bytes) if head.size_bytes else None), head.checksums

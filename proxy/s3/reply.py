@@ -29,11 +29,14 @@ def xml_answer(
 
 def error_document(error: S3Error, resource: str, request_id: str) -> bytes:
     """S3's error document, which is in no namespace."""
-    fields = "".join(xml.element(name, value) for name, value in error.fields.items())
-    content = (
-        f"{xml.element('Code', error.code)}{xml.element('Message', error.message)}{fields}"
-        f"{xml.element('Resource', resource)}{xml.element('RequestId', request_id)}"
-    )
+    values = {
+        "Code": error.code,
+        "Message": error.message,
+        **error.fields,
+        "Resource": resource,
+        "RequestId": request_id,
+    }
+    content = "".join(f"<{name}>{xml.shown(str(value))}</{name}>" for name, value in values.items())
     return f"{xml.DECLARATION}<Error>{content}</Error>".encode()
 
 

@@ -20,6 +20,7 @@ ELEMENTS_MAX = 120_000
 """A complete request of 10,000 parts has up to 40,000 elements."""
 
 _SPECIAL = re.compile('[&<>"\\x00-\\x1f\\x7f\\ufffe\\uffff\\ud800-\\udfff]')
+_UNSHOWN = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ufffe\\uffff]")
 _NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 _URL_PLAIN = re.compile(r"[A-Za-z0-9\-._~/]*")
 
@@ -43,6 +44,11 @@ def _reference(match: re.Match[str]) -> str:
     if (named := _NAMED.get(char)) is not None:
         return named
     return "\ufffd" if "\ud800" <= char <= "\udfff" else f"&#x{ord(char):x};"
+
+
+def shown(text: str) -> str:
+    """`text` for a document that must be well-formed whatever it quotes: what XML lacks is U+FFFD."""
+    return escape(_UNSHOWN.sub("\ufffd", text))
 
 
 def url_encoded(text: str) -> str:
