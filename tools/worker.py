@@ -32,7 +32,7 @@ from runtime.disk import RealDisk
 from runtime.randomness import SystemRandomness
 from runtime.tasks import TaskOwner
 from runtime.telemetry import Telemetry
-from storage.contract import DeviceClient
+from storage.contract import DeviceClient, DeviceFault
 from storage.device.engine import Device, DeviceConfig
 from storage.wire.client import Peer, WireDevice
 from storage.wire.connection import UnixAddress
@@ -43,6 +43,8 @@ from tools.data import Data
 
 LISTEN_BACKLOG: Final = 1024
 KEEPALIVE_S: Final = 75.0
+PEERS_WITHIN_S: Final = 5.0
+"""A starting worker listens once its peers are connected, or after this long without them."""
 FILE_THREADS: Final = 8
 """Threads for the blob files of devices that other workers own."""
 
@@ -86,6 +88,7 @@ class _Worker:
         self._clock = SystemClock()
         self._randomness = SystemRandomness()
         self._telemetry = Telemetry()
+        self._peers: list[Peer] = []
 
     async def main(self, ready: Callable[[], None]) -> int:
         """Open, serve until SIGTERM, drain, close."""
@@ -104,6 +107,7 @@ class _Worker:
             door = self._door(store)
             admin = Admin(self._config, self._number, self._workers, clients, wire, self._telemetry)
             await admin.start(stack)
+            await self._meet_peers()
             drain = await self._listen(stack, door)
             gc.collect()
             gc.freeze()  # what is loaded stays: keep the collector off it
@@ -163,6 +167,7 @@ class _Worker:
                 peer.start()
                 stack.callback(peer.close)
                 peers[other] = peer
+                self._peers.append(peer)
         executor = ThreadPoolExecutor(FILE_THREADS, "files")
         stack.callback(executor.shutdown, wait=False)
         clients: dict[int, DeviceClient] = dict(owned)
@@ -172,6 +177,14 @@ class _Worker:
                 files = LocalFiles(member.path, RealDisk(), executor)
                 clients[member.id] = WireDevice(peer, member.id, files)
         return clients
+
+    async def _meet_peers(self) -> None:
+        """Wait for the other workers' devices: without them the first requests found no quorum."""
+        deadline = self._clock.monotonic() + PEERS_WITHIN_S
+        for peer in self._peers:
+            while not peer.calls.connected and self._clock.monotonic() < deadline:
+                with contextlib.suppress(DeviceFault):  # one attempt failed, the next is under way
+                    await peer.calls.ready(deadline)
 
     def _placement(self, clients: dict[int, DeviceClient]) -> Placement:
         names = [placement.name for placement in self._data.ring.placements]
