@@ -11,6 +11,7 @@ from tools.bench.load import Server
 from tools.bench.signing import Signer, canonical_path, canonical_query
 
 TIMEOUT_S = 60.0
+READY_BUCKET = "atoll-bench-ready"
 
 
 class RequestRefused(Exception):
@@ -114,12 +115,13 @@ def complete_upload(
         raise RequestRefused(_refusal(f"complete the upload of {key}", answer))
 
 
-def try_answer(server: Server, timeout_s: float) -> bool:
-    """True once the server answers a signed ListBuckets."""
+def try_write(server: Server, timeout_s: float) -> bool:
+    """True once the server carries out a signed write; the bucket may exist."""
     try:
-        return call(server, "GET", "/", timeout_s=timeout_s).status == 200
+        status = call(server, "PUT", canonical_path(READY_BUCKET), timeout_s=timeout_s).status
     except (OSError, http.client.HTTPException):
         return False
+    return status in {200, 409}
 
 
 def _refusal(what: str, answer: Answer) -> str:

@@ -153,7 +153,7 @@ class AtollStore:
         self._process: OwnProcess | None = None
 
     def start(self) -> float:
-        """Start on what is in the directory; seconds to the first answer to a signed request."""
+        """Start on what is in the directory; seconds until it has carried out a signed write."""
         environment = {
             **os.environ,
             "ATOLL_ACCESS_KEY": self.server.access_key,
@@ -161,7 +161,7 @@ class AtollStore:
             "PYTHONPATH": os.pathsep.join(filter(None, [_root(), os.environ.get("PYTHONPATH", "")])),
         }
         self._process = OwnProcess(self.name, self._command(), environment, self._log_path())
-        seconds = self._process.wait_until(lambda: control.try_answer(self.server, timeout_s=5.0))
+        seconds = self._process.wait_until(lambda: control.try_write(self.server, timeout_s=5.0))
         found = _FSYNC.search(self._process.log_text())
         self.fsync = found.group(1).lower() if found else "unknown"
         return seconds
