@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from storage.erasure import fragment
 from storage.erasure.contract import Codec, FragmentMismatch, TooFewFragments
 from storage.erasure.fragment import HEADER_BYTES, SEGMENT_SIZE_MAX
 from storage.erasure.registry import make_codec
@@ -174,3 +175,5 @@ def test_a_flipped_bit_in_a_header_is_refused(name: str) -> None:
         torn[bit // 8] ^= 1 << bit % 8
         with pytest.raises(FragmentMismatch):
             codec.check(3, torn, 276)
+        with pytest.raises(FragmentMismatch):
+            fragment.parse(3, torn)

@@ -106,6 +106,10 @@ class FaultFile:
         self._disk.meet("load")
         self._file.load(offset, length)
 
+    def start_writeback(self, offset: int, length: int) -> None:
+        self._disk.meet(f"start_writeback {offset}+{length}")
+        self._file.start_writeback(offset, length)
+
     def close(self) -> None:
         self._disk.calls.append("close")
         self._file.close()
@@ -128,9 +132,9 @@ class HeldExecutor(Executor):
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def run_one(self) -> None:
-        """Carry out the oldest job, unless it was cancelled."""
-        future, job = self._jobs.pop(0)
+    def run_one(self, place: int = 0) -> None:
+        """Carry out a job, the oldest if not told otherwise, unless it was cancelled."""
+        future, job = self._jobs.pop(place)
         if future.set_running_or_notify_cancel():
             try:
                 future.set_result(job())

@@ -49,6 +49,7 @@ async def cancelled_after(root: Path, jobs: int) -> Device:
         held.run_one()
         await turns()
     task.cancel()
+    await turns()
     await driven(held, task)
     while held:
         held.run_all()
@@ -145,6 +146,19 @@ async def test_a_cancelled_abort_still_removes_the_file(tmp_path: Path) -> None:
     abort = asyncio.ensure_future(writer.abort())
     await turns()
     abort.cancel()
+    await turns()
+    await driven(held, abort)
+    assert device.files("") == []
+
+
+async def test_a_job_that_comes_after_the_abort_makes_no_file(tmp_path: Path) -> None:
+    device, held = await held_device(tmp_path)
+    writer, task = await start_write(device, DATA)
+    await task
+    abort = asyncio.ensure_future(writer.abort())
+    await turns()
+    assert len(held) == 2
+    held.run_one(1)  # as on two threads, of which the second is faster
     await driven(held, abort)
     assert device.files("") == []
 
@@ -157,6 +171,7 @@ async def test_a_cancelled_open_or_read_keeps_no_file_open(tmp_path: Path) -> No
     opening = asyncio.ensure_future(device.blobs.open(device.header().name))
     await turns()
     opening.cancel()
+    await turns()
     await driven(held, opening)
     assert device.disk.calls.count("open") == device.disk.calls.count("close") == 1
     opening = asyncio.ensure_future(device.blobs.open(device.header().name))
@@ -179,6 +194,7 @@ async def test_a_cancelled_delete_goes_on(tmp_path: Path) -> None:
     deleting = asyncio.ensure_future(device.blobs.delete(device.header().name))
     await turns()
     deleting.cancel()
+    await turns()
     await driven(held, deleting)
     assert device.index.entries == {}
     assert device.files("") == []

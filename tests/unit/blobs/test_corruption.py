@@ -111,6 +111,9 @@ async def test_a_file_cut_under_an_open_reader_is_refused(device: Device) -> Non
 async def test_another_blobs_file_is_refused(device: Device) -> None:
     name, other = await device.put(DATA), await device.put(DATA, device.header(1))
     shutil.copy(device.path(other), device.path(name))
+    with pytest.raises(DeviceFault) as caught:
+        await open_blob_file(str(device.root), name, device.disk, device.executor)
+    assert caught.value.fault is Fault.CORRUPT
     await refused(device, name)
     assert await device.get(other) == DATA
 

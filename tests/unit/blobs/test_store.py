@@ -8,7 +8,7 @@ import pytest
 from storage.contract import DeviceFault
 from storage.device import blob_format
 from storage.device.blob_files import StagedBlob, open_blob_file
-from storage.device.blob_staging import BUFFER_MAX_BYTES
+from storage.device.blob_staging import BUFFER_MAX_BYTES, WRITEBACK_BYTES
 from storage.types import BlobEntry, BlobName, Fault
 from tests.unit.blobs.doors import Device
 
@@ -156,6 +156,12 @@ async def test_large_blobs_are_written_back_while_they_come(device: Device) -> N
         assert staged._pending_bytes <= BUFFER_MAX_BYTES
     await writer.commit()
     assert await device.get(device.header().name) == data
+    spans = [call.split()[1] for call in device.disk.calls if call.startswith("start_writeback")]
+    starts = [int(span.split("+")[0]) for span in spans]
+    lengths = [int(span.split("+")[1]) for span in spans]
+    assert starts == [sum(lengths[:place]) for place in range(len(lengths))]
+    assert min(lengths) >= WRITEBACK_BYTES
+    assert len(data) - sum(lengths) < WRITEBACK_BYTES
 
 
 async def test_another_process_writes_and_reads_beside_the_owner(device: Device) -> None:
@@ -183,6 +189,17 @@ async def test_the_owner_adopts_only_whole_files(device: Device) -> None:
     assert caught.value.fault is Fault.CORRUPT
     assert device.files("") == []
     assert device.index.entries == {}
+
+
+async def test_the_owner_adopts_no_blob_under_another_name(device: Device) -> None:
+    staged = StagedBlob(str(device.root), device.disk, device.executor, device.header(1))
+    await staged.finish()
+    path = device.root / "staging" / device.files("staging")[0]
+    path.rename(path.with_suffix(".2"))
+    with pytest.raises(DeviceFault) as caught:
+        await device.blobs.adopt(device.header(2).name)
+    assert caught.value.fault is Fault.CORRUPT
+    assert device.files("") == []
 
 
 async def test_files_left_in_staging_go_at_the_next_start(device: Device) -> None:

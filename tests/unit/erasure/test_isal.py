@@ -33,6 +33,13 @@ def test_many_patterns_of_loss_keep_the_tables_bounded(monkeypatch: pytest.Monke
             assert len(codec._rebuild_tables) <= 8
 
 
+def test_a_codec_remembers_nothing_of_the_last_segment() -> None:
+    codec = make_codec("isa_l_rs_cauchy", 4, 2)
+    for size in (10, 11, 10, 4000):
+        fresh = make_codec("isa_l_rs_cauchy", 4, 2)
+        assert codec.encode(bytes(size)) == fresh.encode(bytes(size))
+
+
 def test_one_codec_serves_many_threads() -> None:
     codec = make_codec("isa_l_rs_cauchy", 4, 2)
     segments = [random.Random(seed).randbytes(50_000 + seed) for seed in range(4)]
