@@ -26,6 +26,11 @@ def name_key(name: BlobName) -> bytes:
     return NAME.pack(name.id, name.number)
 
 
+def name_key_of(entry: bytes) -> bytes:
+    """Index key of the blob in a BLOB record's head."""
+    return name_key(_decode(entry).header.name)
+
+
 def encode_entry(entry: BlobEntry) -> bytes:
     """Head of a BLOB record."""
     return msgspec.msgpack.encode(entry)
@@ -48,6 +53,12 @@ class CommittedBlobs:
         """A BLOB_REMOVED record is durable."""
         if self._release(key):
             self.overlay.put(key, None)
+
+    def move(self, key: bytes, old: tuple[int, int], new: tuple[int, int]) -> None:
+        """A copy of a BLOB record is durable: it takes the old one's place if that still counts."""
+        value = self.overlay.get(key)
+        if value is not None and PLACE.unpack_from(value) == old:
+            self.put(value[PLACE.size :], key, *new)
 
     def _release(self, key: bytes) -> bool:
         value = self.overlay.get(key)
@@ -75,7 +86,6 @@ class CommittedBlobs:
     def replay(self, segment: int, record: Record) -> None:
         """Apply a BLOB or BLOB_REMOVED record."""
         if record.kind == Kind.BLOB:
-            key = name_key(_decode(record.head).header.name)
-            self.put(record.head, key, segment, record.payload_offset)
+            self.put(record.head, name_key_of(record.head), segment, record.payload_offset)
         else:
             self.remove(record.head)

@@ -19,12 +19,14 @@ import msgspec
 from runtime.clock import Clock
 from runtime.disk import Disk, DiskFile
 from runtime.randomness import Randomness
+from runtime.tasks import TaskOwner
 from storage.admission import blob_refusal, refusal
 from storage.contract import BlobReader, BlobWriter, Deliver, DeviceFault
 from storage.device import identity
 from storage.device.blobs import BlobStore
 from storage.device.checkpoint import Checkpointer, Frozen, is_no_room, read_position
 from storage.device.committed import CommittedBlobs, encode_entry, name_key
+from storage.device.compaction import Compactor, candidates
 from storage.device.garbage import GarbageTable, Hint
 from storage.device.held import IndexDamagedError
 from storage.device.index import open_lmdb
@@ -58,6 +60,9 @@ from storage.types import (
 ROOM_PROBE_S: Final = 0.5
 """How often a full device looks whether there is room again."""
 
+NOTES_MAX: Final = 20
+"""Remarks kept for the status."""
+
 BLOB_THREADS: Final = 4
 """Threads for a device's blob files."""
 
@@ -71,6 +76,7 @@ class DeviceConfig:
 
     reserve_bytes: room kept for deletes and the index; below it writes are refused as FULL.
     queue_bytes_max: journal bytes that may wait for the disk before writes are refused.
+    compact_below: segments with a smaller share of live bytes are compacted, at compact_bytes_per_s.
     """
 
     segment_bytes: int = 64 * 1024 * 1024
@@ -78,6 +84,8 @@ class DeviceConfig:
     checkpoint_interval_s: float = 1.0
     reserve_bytes: int = 128 * 1024 * 1024
     queue_bytes_max: int = 256 * 1024 * 1024
+    compact_below: float = 0.5
+    compact_bytes_per_s: int = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,8 @@ class Device:
         self._checkpoint_idle = asyncio.Event()
         self._checkpoint_idle.set()
         self._replayed = 0
+        self._tasks = TaskOwner(f"device-{who.device_id}", self._task_failed)
+        self._compacted: dict[int, int] = {}
         self._notes: list[str] = []
         self._journal = Journal(
             disk,
@@ -154,6 +164,9 @@ class Device:
         self.blobs = BlobStore(
             path, disk, clock, index=self, executor=executor, on_failure=self._blobs_failed
         )
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        self.stop_serving(f"{name}: {error!r}")
 
     def _blobs_failed(self, error: BaseException) -> None:
         self.stop_serving(f"blobs: {error}")
@@ -183,6 +196,17 @@ class Device:
             self._index_lane,
             self._loop.call_soon,
             self._checkpointed,
+        )
+        self._compactor = Compactor(
+            self._journal,
+            self.incarnation,
+            self._clock,
+            self._read_lane,
+            self._rows,
+            self._garbage,
+            self._committed,
+            self._payloads.found_bad,
+            self._config.compact_bytes_per_s,
         )
         rows = self._rows
         self._handlers: dict[type, Callable[..., None]] = {
@@ -244,13 +268,13 @@ class Device:
         except IndexDamagedError as error:
             self._index.close()
             _set_index_aside(self._path, self._disk)
-            self._notes.append(f"index rebuilt from the journal: {error}")
+            self._note(f"index rebuilt from the journal: {error}")
             self._index = open_index(f"{self._path}/index")
             self._build(self._index)
             found = self._replay()
         self._replayed = found.rows
         if found.bad_payloads:
-            self._notes.append(f"{found.bad_payloads} payloads in the journal's tail are damaged")
+            self._note(f"{found.bad_payloads} payloads in the journal's tail are damaged")
         if found.fault:
             self.stop_serving(found.fault)
             return
@@ -272,6 +296,7 @@ class Device:
 
     async def close(self) -> None:
         """Take no more calls, write what is queued, write a checkpoint, let go. Idempotent."""
+        await self._tasks.close()
         if self._failed is None:
             await self.blobs.close()
             while not self._journal.idle:
@@ -423,6 +448,7 @@ class Device:
         self._checkpoint_idle.set()
         if error is None:
             self._remove_dead(frozen)
+            self._compact_some()
         elif is_no_room(error):
             self._journal.free_bytes = 0
         elif isinstance(error, IndexDamagedError):
@@ -432,12 +458,42 @@ class Device:
 
     def _remove_dead(self, frozen: Frozen) -> None:
         """Unlink segments that the index, as it now is on disk, does not point to."""
-        for number, live in frozen.live.items():
-            if live <= 0 and number < frozen.position.segment:
+        files = self._journal.files
+        for number in sorted(files.known):
+            if number < frozen.position.segment and frozen.live.get(number, 0) <= 0:
                 self._usage.forget(number)
-                self._journal.files.forget(number)
-                unlink = partial(self._disk.unlink, self._journal.files.path(number))
+                files.drop(number)
+                unlink = partial(self._disk.unlink, files.path(number))
                 self._read_lane.submit(unlink, lambda outcome: None)
+
+    def _compact_some(self) -> None:
+        """Begin to compact the emptiest segment, if one is worth it and none is under way."""
+        number = self._poorest_segment()
+        if number is not None and not len(self._tasks):
+            self._tasks.spawn("compact", self.compact(number))
+
+    def _poorest_segment(self) -> int | None:
+        files, live, config = self._journal.files, self._usage.live, self._config
+        bound = config.compact_below * config.segment_bytes
+        poor = [number for number in files.known if live.get(number, 0) < bound]
+        fresh = [number for number in poor if self._compacted.get(number) != live.get(number, 0)]
+        sizes = {number: files.get(number).size() for number in fresh}
+        found = candidates(live, sizes, self._journal.segment, config.compact_below)
+        return found[0] if found else None
+
+    async def compact(self, number: int) -> None:
+        """Move what is live in a sealed journal segment; the checkpoint after that removes it."""
+        self._check()
+        try:
+            await self._compactor.compact(number)
+        except (DeviceFault, OSError) as error:
+            self._note(f"compaction of segment {number}: {error}")
+        except IndexDamagedError as error:
+            self._index_damaged(error)
+        self._compacted[number] = self._usage.live.get(number, 0)
+
+    def _note(self, text: str) -> None:
+        self._notes = [*self._notes[-NOTES_MAX + 1 :], text]
 
     # -- the blob index --------------------------------------------------------------------------
 
@@ -550,7 +606,7 @@ class Device:
 
     def status(self) -> DeviceStatus:
         """What there is to say of the device now."""
-        numbers = self._journal.files.numbers()
+        numbers = self._journal.files.known
         at = self._checkpoint_at
         return DeviceStatus(
             device_id=self.device_id,

@@ -47,6 +47,11 @@ class GarbageTable:
         self._usage.add(manifest.segment, RECORD_COST_BYTES + manifest.length)
         self.overlay.put(SEQ.pack(seq), HINT.pack(*manifest, version) + key)
 
+    def move(self, hint: Hint, manifest: Replaced) -> None:
+        """A copy of a manifest is durable: the hint points there, if it still is one."""
+        if self.overlay.get(SEQ.pack(hint.seq)) is not None:
+            self.add(hint.seq, hint.key, hint.version, manifest)
+
     def forget(self, seqs: list[int]) -> None:
         """Hints were dealt with, durably."""
         for seq in seqs:
@@ -60,11 +65,6 @@ class GarbageTable:
         manifest = decode_hint(key, value).manifest
         self._usage.add(manifest.segment, -(RECORD_COST_BYTES + manifest.length))
         return True
-
-    def get(self, seq: int) -> Hint | None:
-        """One hint."""
-        value = self.overlay.get(SEQ.pack(seq))
-        return None if value is None else decode_hint(SEQ.pack(seq), value)
 
     def after(self, seq: int, limit: int) -> list[Hint]:
         """At most `limit` hints behind `seq`, in order."""

@@ -82,6 +82,10 @@ class Payloads:
             self._set_aside(place, data)
             done(None)
 
+    def found_bad(self, segment: int, offset: int, data: bytes) -> None:
+        """Somebody else read a payload that fails its checksum."""
+        self._set_aside((segment, offset, len(data), 0), data)
+
     def _set_aside(self, place: Place, data: bytes) -> None:
         segment, offset, _, _ = place
         if (segment, offset) in self._bad:

@@ -82,6 +82,11 @@ class Replayer:
         place = segment, record.payload_offset, record.payload_bytes, record.payload_checksum
         self._garbage.add(seq, record.head[GARBAGE.size :], version, Replaced(replaced_ns, *place))
 
+    def drop_lost_hints(self, segments: set[int]) -> None:
+        """After a whole replay: hints whose manifest compaction moved or dropped since."""
+        lost = [hint.seq for hint in self._garbage.all() if hint.manifest.segment not in segments]
+        self._garbage.forget(lost)
+
 
 class Recovery:
     """One replay."""
@@ -106,7 +111,7 @@ class Recovery:
 
         unflushed: rows applied that no checkpoint has.
         """
-        numbers = self._files.numbers()
+        numbers = self._files.look()
         start = position or Position(numbers[0] if numbers else 0, 0)
         numbers = [number for number in numbers if number >= start.segment]
         if not numbers or numbers[0] != start.segment:
@@ -115,7 +120,7 @@ class Recovery:
         for number in numbers:
             last = number == numbers[-1]
             offset = start.offset if number == start.segment else 0
-            view = self._view(number)
+            view = self._view(number, offset)
             if offset > len(view) or (number == numbers[0] and len(view) < SEGMENT_HEADER_BYTES):
                 return self._stopped(end, f"journal segment {number} is cut short")
             fault, found = self._segment(view, number, offset, last)
@@ -132,6 +137,8 @@ class Recovery:
             end = Position(number, found.end)
             if unflushed() >= FLUSH_ROWS:
                 self._flush(end)
+        if position is None:
+            self._replayer.drop_lost_hints(self._files.known)
         return Recovered(end, "", self._replayer.count, self._bad_payloads)
 
     def _segment(
@@ -155,8 +162,12 @@ class Recovery:
     def _stopped(self, end: Position, fault: str) -> Recovered:
         return Recovered(end, fault, self._replayer.count, self._bad_payloads)
 
-    def _view(self, number: int) -> memoryview:
-        return self._files.get(number).map()
+    def _view(self, number: int, offset: int) -> memoryview:
+        file = self._files.get(number)
+        size = file.size()
+        if offset < size:
+            file.load(offset, size - offset)  # touching mapped bytes that can't be read is no error
+        return file.map()
 
     def _cut(self, number: int, size: int) -> None:
         file = self._disk.open(self._files.path(number), writable=True)
@@ -168,5 +179,5 @@ class Recovery:
 
     def _remove(self, number: int) -> None:
         """A segment whose header did not get durable: nothing was ever acknowledged from it."""
-        self._files.forget(number)
+        self._files.drop(number)
         self._disk.unlink(self._files.path(number))

@@ -48,6 +48,8 @@ class SegmentFiles:
     def __init__(self, disk: Disk, directory: str) -> None:
         self._disk = disk
         self._directory = directory
+        self.known: set[int] = set()
+        """Segments on disk, once `look` was called."""
         self._open: OrderedDict[int, DiskFile] = OrderedDict()
         self._pins: dict[DiskFile, int] = {}
         self._doomed: set[DiskFile] = set()
@@ -68,6 +70,7 @@ class SegmentFiles:
             raise no_room(error) from error
         file.sync()
         self._disk.sync_dir(self._directory)
+        self.known.add(number)
         return file
 
     def get(self, number: int) -> DiskFile:
@@ -112,10 +115,16 @@ class SegmentFiles:
         if (file := self._open.pop(number, None)) is not None:
             self._close(file)
 
-    def numbers(self) -> list[int]:
-        """The segments on disk, in order."""
+    def look(self) -> list[int]:
+        """The segments on disk, in order, read from the directory."""
         found = (segment_number(name) for name in self._disk.list_dir(self._directory))
-        return sorted(number for number in found if number is not None)
+        self.known = {number for number in found if number is not None}
+        return sorted(self.known)
+
+    def drop(self, number: int) -> None:
+        """Forget a segment whose file is being removed."""
+        self.forget(number)
+        self.known.discard(number)
 
     def close(self) -> None:
         """Close all that nobody reads."""

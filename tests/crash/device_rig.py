@@ -14,7 +14,13 @@ from storage.types import ZERO_STAMP, Prepare, RowAnswer, RowMessage, Write
 from tests.crash.recording_disk import Event, Image, RecordingDisk
 
 ROOT = "device"
-SMALL = DeviceConfig(segment_bytes=8192, checkpoint_rows=1 << 30, reserve_bytes=1024)
+SMALL = DeviceConfig(
+    segment_bytes=4096,
+    checkpoint_rows=1 << 30,
+    reserve_bytes=1024,
+    compact_below=0.9,
+    compact_bytes_per_s=1 << 40,
+)
 """Many segments; checkpoints only when the test asks."""
 
 

@@ -78,6 +78,15 @@ class MemoryFile:
     def map(self) -> memoryview:
         return memoryview(bytes(self._inode.data))
 
+    def resident(self, offset: int, length: int) -> bool:
+        return not self._disk.cold
+
+    def load(self, offset: int, length: int) -> None:
+        """All is in memory."""
+
+    def start_writeback(self, offset: int, length: int) -> None:
+        """Nothing becomes durable by this."""
+
     def size(self) -> int:
         return len(self._inode.data)
 

@@ -3,7 +3,7 @@ there, nothing torn is served, and the device goes on from there."""
 
 import random
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -39,8 +39,9 @@ from tests.crash.recording_disk import Crashes, Event, Image, RecordingDisk
 
 SHARDS = (b"a/0", b"a/1", b"meta")
 NAMES = [b"n%d" % number for number in range(9)] + [b"long/" + b"x" * 600, b"long/" + b"x" * 601]
-SEEDS = range(6)
+SEEDS = range(4)
 SAMPLES = 3
+STEPS = 100
 
 
 def body_of(version: bytes, size: int) -> bytes:
@@ -113,13 +114,13 @@ class Workload:
             self._store(Accept, rig.stamp() + rig.stamp())
         elif roll < 0.78:
             version = rig.stamp() + ZERO_STAMP
-            flags = int(self.rng.choice([0, RowFlag.TOMBSTONE, RowFlag.TOMBSTONE]))
-            self._send(Write(self.rng.choice(SHARDS), SEAL_NAME, version, flags, 0, b""))
+            flags = int(self.rng.choice([0, RowFlag.TOMBSTONE]))
+            self._send(Write(SHARDS[0], SEAL_NAME, version, flags, 0, b""))
         elif roll < 0.82:
             await rig.device.checkpoint()
         elif roll < 0.86:
             await self._blob()
-        elif roll < 0.88:
+        elif roll < 0.87 or (rig.disk.full and roll < 0.95):
             rig.disk.full, rig.disk.room = not rig.disk.full, self.rng.randrange(3000)
             rig.device.look_for_room()
         elif roll < 0.91:
@@ -157,7 +158,7 @@ async def run_workload(seed: int, *, lies: bool = False) -> tuple[RecordingDisk,
     disk = RecordingDisk()
     disk.lies = lies
     workload = Workload(await DeviceRig.open(disk), random.Random(seed))
-    for _ in range(70):
+    for _ in range(STEPS):
         await workload.step()
     workload.rig.disk.full = False
     await workload.rig.ask(workload.rig.prepare(b"barrier", b"b"))
@@ -176,7 +177,7 @@ async def check_image(image: Image, acks: list[Any], sent: Sent, start_s: float)
         return [f"offline: {status.offline}"]
     faults = await check_rows(rig, acks, sent)
     faults += await check_counts(rig)
-    faults += check_blobs(rig, acks)
+    faults += check_blobs(rig, acks, rebuilt=not image.index)
     faults += await check_refusals(rig, acks)
     faults += await check_goes_on(rig)
     return faults
@@ -220,7 +221,7 @@ async def check_counts(rig: DeviceRig) -> list[str]:
     return faults
 
 
-def check_blobs(rig: DeviceRig, acks: list[Any]) -> list[str]:
+def check_blobs(rig: DeviceRig, acks: list[Any], *, rebuilt: bool) -> list[str]:
     """Blobs that were acknowledged are known, those acknowledged as removed are not."""
     wanted: dict[BlobName, BlobEntry | None] = {}
     for ack in acks:
@@ -233,6 +234,8 @@ def check_blobs(rig: DeviceRig, acks: list[Any]) -> list[str]:
     open_ends = wanted.copy()
     if wanted:  # the removal of the last one may have been under way
         open_ends.pop(max(wanted, key=lambda name: name.id))
+    if rebuilt:  # compaction drops removals: a whole replay may bring back orphans, never lose a blob
+        open_ends = {name: entry for name, entry in open_ends.items() if entry is not None}
     return [f"{name}: {entry}" for name, entry in open_ends.items() if known.get(name) != entry]
 
 
@@ -268,8 +271,9 @@ async def check_goes_on(rig: DeviceRig) -> list[str]:
 
 
 def images(crashes: Crashes, rng: random.Random) -> list[Image]:
-    """The ends of what is legal, and some in between."""
-    return [crashes.least(), crashes.most(), *(crashes.some(rng) for _ in range(SAMPLES))]
+    """The ends of what is legal, some in between, and one without its index."""
+    found = [crashes.least(), crashes.most(), *(crashes.some(rng) for _ in range(SAMPLES))]
+    return [*found, replace(crashes.some(rng), index={})]
 
 
 async def find_faults(disk: RecordingDisk, sent: Sent, seed: int) -> list[str]:
