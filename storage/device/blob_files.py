@@ -1,8 +1,10 @@
 """Reading a blob's bytes: an open blob file of a device, by any process of the device's host.
 
 Every read checks the checksums of all chunks that it touches, then gives slices of the mapped file,
-so that a server sends from the page cache. What is in memory is checked at once: XXH3 takes 25 to 80 us
-per MiB, about what handing it to a thread and back would. Everything else runs on the executor.
+so that a server sends from the page cache. What is in memory is checked at once, in steps between which
+others get their turn: XXH3 takes 25 to 80 us per MiB, about what handing it to a thread and back would,
+and xxhash keeps the GIL for our chunks, so a thread would not even let others run. What needs the disk
+runs on the executor.
 """
 
 import asyncio
@@ -21,9 +23,9 @@ from storage.types import BlobHeader, BlobName, Fault
 
 __all__ = ["BlobFile", "BlobFileReader", "StagedBlob", "open_blob_file"]
 
-INLINE_VERIFY_MAX_BYTES: Final = 1024 * 1024 + 128 * 1024
-"""Reads that touch more than this, or that need the disk, are verified on the executor: an event loop
-should not stand still for longer. One segment fits, whatever the length of a fragment's header."""
+STEP_BYTES: Final = 1024 * 1024 + 128 * 1024
+"""How much is verified without a pause: an event loop should not stand still for longer. One segment
+fits, also as fragments with their headers."""
 
 ReportCorrupt = Callable[[BlobName, int | None], Awaitable[None]]
 """Told of a bad chunk (None: of a bad header, table or footer) before the reader raises."""
@@ -59,11 +61,9 @@ class BlobFile:
         return self._data[start:end]
 
     def resident(self, chunks: range) -> bool:
-        """True where hashing these chunks is short and needs no disk."""
+        """True where hashing these chunks takes one step at most and needs no disk."""
         start, end = self._span(chunks)
-        return end - start <= INLINE_VERIFY_MAX_BYTES and self._file.resident(
-            HEADER_BYTES + start, end - start
-        )
+        return end - start <= STEP_BYTES and self._file.resident(HEADER_BYTES + start, end - start)
 
     def bad_chunk(self, chunks: range) -> int | None:
         """The first of these chunks that fails its checksum; they must be resident or loaded."""
@@ -122,14 +122,23 @@ class BlobFileReader:
             raise ValueError("the blob was closed")
         if length == 0:
             return []
-        chunks = self._file.covering(offset, length)
-        if self._file.resident(chunks):
-            bad = self._file.bad_chunk(chunks)
-        else:
-            bad = await self._load_and_verify(chunks)
+        bad = await self._verify(self._file.covering(offset, length))
         if bad is not None:
             await self._refuse(bad)
         return [self._file.view(offset, offset + length)]
+
+    async def _verify(self, chunks: range) -> int | None:
+        """The first bad one of some chunks, looked at step by step."""
+        step = max(1, STEP_BYTES // self.header.chunk_bytes)
+        for start in range(0, len(chunks), step):
+            if start:
+                await asyncio.sleep(0)
+            part = chunks[start : start + step]
+            if not self._file.resident(part):
+                return await self._load_and_verify(chunks[start:])
+            if (bad := self._file.bad_chunk(part)) is not None:
+                return bad
+        return None
 
     async def _load_and_verify(self, chunks: range) -> int | None:
         self._jobs += 1

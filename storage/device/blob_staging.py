@@ -27,15 +27,23 @@ BUFFER_MAX_BYTES: Final = 2 * 1024 * 1024
 WRITEBACK_BYTES: Final = 8 * 1024 * 1024
 """How often the kernel is told to begin writing: the sync at the end then takes half the time."""
 
-FREE_RESERVE_BYTES: Final = 32 * 1024 * 1024
-"""Blobs leave this much of a file system to rows, deletes and the index."""
+RESERVE_BYTES: Final = 128 * 1024 * 1024
+"""Blobs leave this much of a file system to rows, deletes and the index, if not told otherwise."""
 
 
 class StagedBlob:
     """One blob on its way to a device: any writes, then `finish` or `abort`. One caller at a time."""
 
-    def __init__(self, root: str, disk: Disk, executor: Executor, header: BlobHeader) -> None:
-        """root: the device's directory; touches no disk yet.
+    def __init__(
+        self,
+        root: str,
+        disk: Disk,
+        executor: Executor,
+        header: BlobHeader,
+        *,
+        reserve_bytes: int = RESERVE_BYTES,
+    ) -> None:
+        """root: the device's directory; touches no disk yet. reserve_bytes: room to leave there.
 
         Raises ValueError, or DeviceFault(TOO_LARGE), for a header that no blob can have.
         """
@@ -43,7 +51,7 @@ class StagedBlob:
         self.size_bytes = 0
         self._executor = executor
         self._loop = asyncio.get_running_loop()
-        self._file = _StagingFile(root, disk, header)
+        self._file = _StagingFile(root, disk, header, reserve_bytes)
         self._pending: list[memoryview] = []
         self._pending_bytes = 0
         self._flying = False
@@ -176,11 +184,12 @@ def _immutable(view: memoryview) -> bool:
 class _StagingFile:
     """The file; every method blocks. Jobs of one blob exclude each other."""
 
-    def __init__(self, root: str, disk: Disk, header: BlobHeader) -> None:
+    def __init__(self, root: str, disk: Disk, header: BlobHeader, reserve_bytes: int) -> None:
         paths = blob_paths.BlobPaths(root)
         self._directory = paths.staging
         self._path = paths.staged(header.name)
         self._disk = disk
+        self._reserve_bytes = reserve_bytes
         self._block = blob_format.pack_header(header)
         self._table = blob_format.ChunkTable(header.chunk_bytes)
         self._mutex = threading.Lock()
@@ -234,8 +243,8 @@ class _StagingFile:
         return self._file
 
     def _check_room(self) -> None:
-        if self._disk.free_bytes(self._directory) < FREE_RESERVE_BYTES:
-            raise OSError(errno.ENOSPC, f"less than {FREE_RESERVE_BYTES} bytes are free")
+        if self._disk.free_bytes(self._directory) < self._reserve_bytes:
+            raise OSError(errno.ENOSPC, f"less than {self._reserve_bytes} bytes are free")
 
     def _data_bytes(self) -> int:
         return self._written - blob_format.HEADER_BYTES

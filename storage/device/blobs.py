@@ -21,7 +21,7 @@ from storage.device.blob_files import BlobFile, load_and_verify, open_blob_file
 from storage.device.blob_format import BlobFormatError
 from storage.device.blob_index import BlobIndex
 from storage.device.blob_paths import BlobPaths
-from storage.device.blob_staging import StagedBlob
+from storage.device.blob_staging import RESERVE_BYTES, StagedBlob
 from storage.device.blob_sweep import BlobSweep
 from storage.types import BlobEntry, BlobHeader, BlobName, Fault
 
@@ -43,8 +43,12 @@ class BlobStore:
         index: BlobIndex,
         executor: Executor,
         on_failure: Callable[[BaseException], None],
+        reserve_bytes: int = RESERVE_BYTES,
     ) -> None:
-        """root: the device's directory. on_failure: told once, when the device must stop serving."""
+        """root: the device's directory. on_failure: told once, when the device must stop serving.
+
+        reserve_bytes: blobs are refused as FULL where less room is left on the file system.
+        """
         self._root = root
         self._paths = BlobPaths(root)
         self._disk = disk
@@ -52,6 +56,7 @@ class BlobStore:
         self._index = index
         self._executor = executor
         self._on_failure = on_failure
+        self._reserve_bytes = reserve_bytes
         self._failure: BaseException | None = None
         self._tasks = TaskOwner("blobs", self._task_failed)
         self._running: set[asyncio.Task[Any]] = set()
@@ -77,7 +82,10 @@ class BlobStore:
         self._check_serving()
         if self._index.blob_entry(header.name) is not None:
             raise ValueError(f"blob {header.name} exists")
-        return _OwnedWriter(self, StagedBlob(self._root, self._disk, self._executor, header))
+        staged = StagedBlob(
+            self._root, self._disk, self._executor, header, reserve_bytes=self._reserve_bytes
+        )
+        return _OwnedWriter(self, staged)
 
     async def adopt(self, name: BlobName) -> BlobEntry:
         """Make a blob of the finished staging file `name`, by whichever process it was written.

@@ -41,9 +41,9 @@ async def test_a_full_disk_is_said_and_leaves_nothing(device: Device, room: int)
 
 
 async def test_blobs_leave_a_reserve(device: Device) -> None:
-    device.disk.free = blob_staging.FREE_RESERVE_BYTES - 1
+    device.disk.free = blob_staging.RESERVE_BYTES - 1
     assert (await fill(device, MIB)).fault is Fault.FULL
-    device.disk.free = blob_staging.FREE_RESERVE_BYTES
+    device.disk.free = blob_staging.RESERVE_BYTES
     writer = await device.blobs.create(device.header())
     await writer.write(bytearray(MIB))
     device.disk.free -= 1

@@ -213,3 +213,22 @@ async def test_files_left_in_staging_go_at_the_next_start(device: Device) -> Non
         await after.blobs.adopt(staged.name)
     assert caught.value.fault is Fault.ABSENT
     after.executor.shutdown()
+
+
+async def test_a_long_read_lets_others_have_their_turn(device: Device) -> None:
+    data = random.Random(3).randbytes(5 * MIB)
+    reader = await device.blobs.open(await device.put(data))
+    await reader.read(0, len(data))  # in memory from now on
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.ensure_future(others())
+    assert b"".join(await reader.read(0, len(data))) == data
+    task.cancel()
+    assert turns >= 4
+    reader.close()
