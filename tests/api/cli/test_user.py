@@ -1,0 +1,126 @@
+"""`atoll user`: keys are printed once, kept closed, never arguments; a running store follows."""
+
+import os
+import stat
+import time
+from pathlib import Path
+
+import pytest
+from swiftclient import client as swiftclient
+
+from tests.api.cli.commands import atoll
+from tests.api.store import RunningStore
+
+FOLLOW_DEADLINE_S = 10.0
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data"
+    path.mkdir()
+    return path
+
+
+def test_a_new_user_gets_keys_that_are_printed_once(data: Path) -> None:
+    added = atoll("user", "add", "ann", "--data", data, "--json")
+    assert added.status == 0, added.err
+    secret = added.document["secret_key"]
+    assert len(secret) == 40
+    listed = atoll("user", "list", "--data", data, "--json")
+    assert [user["name"] for user in listed.document] == ["ann"]
+    assert listed.document[0]["access_key"] == added.document["access_key"]
+    assert secret not in listed.out + atoll("user", "list", "--data", data).out
+
+
+def test_the_user_file_is_closed_to_others_and_keeps_the_keys(data: Path) -> None:
+    added = atoll("user", "add", "ann", "--data", data)
+    path = data / "credentials.toml"
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    secret = next(line.split()[-1] for line in added.out.splitlines() if "secret key  " in line)
+    assert secret in path.read_text()
+
+
+def test_keys_come_from_the_environment_when_asked_for(data: Path) -> None:
+    keys = {"ATOLL_ACCESS_KEY": "ANNKEY", "ATOLL_SECRET_KEY": "a-secret-of-ann"}
+    added = atoll("user", "add", "ann", "--data", data, "--keys", "env", "--json", **keys)
+    assert added.document["access_key"] == "ANNKEY"
+    assert added.document["secret_key"] == "a-secret-of-ann"
+    # and only then: the keys that `atoll up` would give the demo user are not another user's
+    other = atoll("user", "add", "bob", "--data", data, "--json", **keys)
+    assert other.document["access_key"] != "ANNKEY"
+
+
+def test_keys_are_no_arguments(data: Path) -> None:
+    for argument in ("--secret-key", "--access-key"):
+        refused = atoll("user", "add", "ann", "--data", data, argument, "x")
+        assert refused.status == 2
+    assert not (data / "credentials.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("add", "bad name"), "the name is empty or has a character"),
+        (("add", "ann", "--account", "x/y"), "the account is empty or has a character"),
+        (("add", "ann", "--keys", "env"), "ATOLL_ACCESS_KEY is not set"),
+        (("add", "ann", "--keys", "prompt"), "needs a terminal"),
+        (("remove", "nobody"), "there is no user 'nobody'"),
+    ],
+)
+def test_refusals_are_one_sentence_and_change_nothing(
+    data: Path, arguments: tuple[str, ...], reason: str
+) -> None:
+    refused = atoll("user", *arguments, "--data", data)
+    assert refused.status == 1
+    assert refused.err.startswith("atoll user: ")
+    assert reason in refused.err
+    assert "Traceback" not in refused.err
+    assert os.listdir(data) == []
+
+
+def test_a_name_is_given_once(data: Path) -> None:
+    atoll("user", "add", "ann", "--data", data)
+    before = (data / "credentials.toml").read_bytes()
+    refused = atoll("user", "add", "ann", "--data", data)
+    assert (refused.status, "exists already" in refused.err) == (1, True)
+    assert (data / "credentials.toml").read_bytes() == before
+
+
+def test_there_is_no_user_without_a_data_directory(tmp_path: Path) -> None:
+    refused = atoll("user", "add", "ann", "--data", tmp_path / "nowhere")
+    assert refused.status == 1
+    assert "there is no data directory" in refused.err
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_broken_user_file_is_named_and_not_quoted(data: Path) -> None:
+    (data / "credentials.toml").write_text('secret_key = "very-secret\n')
+    refused = atoll("user", "list", "--data", data)
+    assert refused.status == 1
+    assert "credentials.toml is not usable" in refused.err
+    assert "very-secret" not in refused.err
+
+
+def _can_log_in(store: RunningStore, login: str, key: str) -> bool:
+    try:
+        swiftclient.get_auth(f"{store.endpoint}/auth/v1.0", login, key, auth_version="1")
+    except swiftclient.ClientException as refused:
+        assert refused.http_status == 401
+        return False
+    return True
+
+
+def _until(store: RunningStore, login: str, key: str, wanted: bool) -> None:
+    """Workers look at the file once a second, and any of them may answer: ask until four in a row do."""
+    deadline = time.monotonic() + FOLLOW_DEADLINE_S
+    in_a_row = 0
+    while in_a_row < 4:
+        in_a_row = in_a_row + 1 if _can_log_in(store, login, key) is wanted else 0
+        assert time.monotonic() < deadline, "the store did not follow the user file"
+
+
+def test_a_running_store_follows_the_user_file(store: RunningStore) -> None:
+    added = atoll("user", "add", "eve", "--data", store.data, "--json").document
+    _until(store, "eve:eve", added["secret_key"], wanted=True)
+    assert atoll("user", "remove", "eve", "--data", store.data).status == 0
+    _until(store, "eve:eve", added["secret_key"], wanted=False)
