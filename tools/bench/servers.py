@@ -24,6 +24,7 @@ from tools.bench.accounting import is_alive, process_group, process_tree
 from tools.bench.load import Server
 
 READY_WITHIN_S = 120.0
+BANNER_WITHIN_S = 5.0
 DRAIN_WITHIN_S = 30.0
 GONE_WITHIN_S = 10.0
 POLL_S = 0.01
@@ -162,9 +163,17 @@ class AtollStore:
         }
         self._process = OwnProcess(self.name, self._command(), environment, self._log_path())
         seconds = self._process.wait_until(lambda: control.try_write(self.server, timeout_s=5.0))
-        found = _FSYNC.search(self._process.log_text())
-        self.fsync = found.group(1).lower() if found else "unknown"
+        self.fsync = self._wait_for_banner(self._process)
         return seconds
+
+    def _wait_for_banner(self, process: OwnProcess) -> str:
+        """What the store says of fsync; it says it once all of its workers serve."""
+        deadline = time.monotonic() + BANNER_WITHIN_S
+        while (found := _FSYNC.search(process.log_text())) is None:
+            if time.monotonic() > deadline:
+                return "unknown"
+            time.sleep(POLL_S)
+        return found.group(1).lower()
 
     def _command(self) -> list[str]:
         options = {
