@@ -133,14 +133,17 @@ class WireBlobWriter:
         return cls(handle, device_id, clock)
 
     async def write(self, data: Buffer) -> None:
-        """See BlobWriter.write. A failure may be reported by a later write or the commit."""
+        """See BlobWriter.write. A failure may be reported by a later write or the commit.
+
+        Fastest with `bytes`: what nobody can change is sent while the caller goes on.
+        """
         self._must_be_open()
         view = memoryview(data).cast("B")
         for at in range(0, len(view), PIECE_MAX_BYTES):
             await self._answers(down_to=WRITE_WINDOW - 1)
             self._send(view[at : at + PIECE_MAX_BYTES])
         if not isinstance(view.obj, bytes):
-            await self._handle.connection.drained()  # only then may the caller reuse its buffer
+            await self._answers(down_to=0)  # only then is the caller's buffer surely out of use
 
     def _send(self, piece: memoryview) -> None:
         deadline = self._clock.monotonic() + PIECE_TIME_S

@@ -92,6 +92,7 @@ class Connection:
         role: Role = Role.CALLS,
         keep: bool = True,
         version: str = "",
+        silence_max_s: float = SILENCE_MAX_S,
     ) -> None:
         self.epoch = 0
         """The ring epoch that calls are made in; whoever follows the ring sets it."""
@@ -103,12 +104,15 @@ class Connection:
         self._role = role
         self._keep = keep
         self._version = version
+        self._silence_max_s = silence_max_s
         self._link: Link | None = None
         self._why_not = "not connected yet"
         self._outstanding: dict[int, _Outstanding] = {}
         self._last_call = NO_CALL
         self._sweeper: asyncio.TimerHandle | None = None
         self._silent_sweeps = 0
+        self._linked_at = 0.0
+        self._backoff_s = 0.0
         self._connecting: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._closed = False
@@ -148,13 +152,17 @@ class Connection:
                 self._waiting.remove(waiter)
 
     async def _connect(self) -> None:
-        backoff_s = BACKOFF_MIN_S
         try:
+            await self._back_off()
             while not await self._try_connect() and self._keep:
-                await asyncio.sleep(self._randomness.uniform(backoff_s / 2, backoff_s))
-                backoff_s = min(BACKOFF_MAX_S, backoff_s * 2)
+                self._backoff_s = _longer(self._backoff_s)
+                await self._back_off()
         finally:
             self._connecting = None
+
+    async def _back_off(self) -> None:
+        if self._backoff_s:
+            await asyncio.sleep(self._randomness.uniform(self._backoff_s / 2, self._backoff_s))
 
     async def _try_connect(self) -> bool:
         """True where there is a link now: it may be made and lost again before this task runs on."""
@@ -191,6 +199,7 @@ class Connection:
 
     def _linked(self, link: Link) -> None:
         self._link = link
+        self._linked_at = self._clock.monotonic()
         self._silent_sweeps = 0
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
@@ -199,6 +208,9 @@ class Connection:
 
     def _unlinked(self, reason: str) -> None:
         self._link = None
+        # A peer that drops us as soon as we are there must not be asked in a tight loop.
+        lasted = self._clock.monotonic() - self._linked_at >= BACKOFF_MAX_S
+        self._backoff_s = 0.0 if lasted else _longer(self._backoff_s)
         self._why_not = f"connection lost: {reason}"
         lost, self._outstanding = self._outstanding, {}
         for entry in lost.values():
@@ -212,10 +224,8 @@ class Connection:
         self._keep = False
         if self._connecting is not None:
             self._connecting.cancel()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
         if self._link is not None:
-            self._link.close()
+            self._link.fail("closed")
 
     # -- calls ---------------------------------------------------------------------------------
 
@@ -283,11 +293,6 @@ class Connection:
         self.call(call.kind, head, body, deadline, decode=decode, deliver=partial(_settle, future))
         return future
 
-    async def drained(self) -> None:
-        """Wait until the system has taken what was sent: its buffers may be reused."""
-        if self._link is not None:
-            await self._link.drained()
-
     def frame_received(self, frame: Frame) -> None:
         """An answer. Raises FrameError where it can't be read."""
         entry = self._outstanding.pop(frame.call, None)
@@ -317,8 +322,7 @@ class Connection:
     # -- deadlines -----------------------------------------------------------------------------
 
     def _arm(self) -> None:
-        if not self._closed:
-            self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _sweep(self) -> None:
         """One timer for all calls: a timer handle for each would cost more than the call."""
@@ -340,10 +344,10 @@ class Connection:
         self._silent_sweeps = 0 if link.heard else self._silent_sweeps + 1
         link.heard = False
         silent_s = self._silent_sweeps * SWEEP_S
-        if silent_s >= SILENCE_MAX_S:
-            link.fail(f"no answer, not even to a ping, for {SILENCE_MAX_S:.0f} s")
-        elif self._silent_sweeps == int(SILENCE_MAX_S / SWEEP_S / 2):
-            deadline = self._clock.monotonic() + SILENCE_MAX_S
+        if silent_s >= self._silence_max_s:
+            link.fail(f"no answer, not even to a ping, for {self._silence_max_s:.1f} s")
+        elif self._silent_sweeps == int(self._silence_max_s / SWEEP_S / 2):
+            deadline = self._clock.monotonic() + self._silence_max_s
             self.begin(PING, 0, Ping(self._version), deadline)
 
 
@@ -378,6 +382,10 @@ class _Attempt:
     def give_up(self) -> None:
         self.shaken.cancel()
         self.link.fail("gave up connecting")
+
+
+def _longer(backoff_s: float) -> float:
+    return min(BACKOFF_MAX_S, max(BACKOFF_MIN_S, backoff_s * 2))
 
 
 def _settle(future: "asyncio.Future[tuple[Any, bytes]]", answer: Any, body: bytes) -> None:

@@ -14,8 +14,8 @@ from storage.wire.handshake import HANDSHAKE_TIME_S, Handshake, HandshakeError, 
 JOIN_MAX_BYTES: Final = 16 * 1024
 """Bodies up to this size are copied into one buffer with their neighbours, longer ones are not."""
 
-CALLS_WRITE_BUFFER_BYTES: Final = 32 * 1024 * 1024
-"""A connection for calls with more than this unsent is congested."""
+WRITE_BUFFER_BYTES: Final = {Role.CALLS: 32 * 1024 * 1024, Role.BULK: 8 * 1024 * 1024}
+"""A connection with more unsent is congested: a client refuses calls, a server reads no more."""
 
 
 class LinkHandler(Protocol):
@@ -40,10 +40,16 @@ class LinkHandler(Protocol):
 class Link(asyncio.Protocol):
     """One end of one connection."""
 
-    def __init__(self, handshake: Handshake, handler: LinkHandler) -> None:
+    def __init__(
+        self,
+        handshake: Handshake,
+        handler: LinkHandler,
+        handshake_time_s: float = HANDSHAKE_TIME_S,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._handshake = handshake
         self._handler = handler
+        self._handshake_time_s = handshake_time_s
         self._parser = FrameParser()
         self._transport: asyncio.Transport | None = None
         self._take: Callable[[bytes], None] = self._shake
@@ -51,7 +57,6 @@ class Link(asyncio.Protocol):
         self._out: list[Bytes] = []
         self._joinable = True
         self._read_holds = 0
-        self._drain_waiters: list[asyncio.Future[None]] = []
         self._reason = "closed by the peer"
         self.ready = False
         self.congested = False
@@ -67,7 +72,9 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by name
-        self._timer = self._loop.call_later(HANDSHAKE_TIME_S, self.fail, "handshake took too long")
+        self._timer = self._loop.call_later(
+            self._handshake_time_s, self.fail, "handshake took too long"
+        )
         if first := self._handshake.begin():
             transport.write(first)
         self._handler.link_made()
@@ -82,7 +89,6 @@ class Link(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.congested = False
-        self._wake_drained()
         self._handler.link_congested(False)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -91,7 +97,6 @@ class Link(asyncio.Protocol):
         self._transport = None
         self._out.clear()
         self._take = _ignore
-        self._wake_drained()
         self._handler.link_lost(f"{self._reason}: {exc}" if exc is not None else self._reason)
 
     # -- receiving -----------------------------------------------------------------------------
@@ -112,8 +117,7 @@ class Link(asyncio.Protocol):
         self._take = self._parse
         self.ready = True
         if self._transport is not None:
-            high = 0 if self.role is Role.BULK else CALLS_WRITE_BUFFER_BYTES
-            self._transport.set_write_buffer_limits(high=high)
+            self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES[self.role])
         self._handler.link_ready()
         if rest:
             self._parse(rest)
@@ -164,20 +168,6 @@ class Link(asyncio.Protocol):
             return
         self._joinable = True
         self._transport.writelines(out)
-
-    async def drained(self) -> None:
-        """Wait until the operating system has taken all that was sent, or the link is lost."""
-        self.flush()
-        while self._transport is not None and self._transport.get_write_buffer_size():
-            waiter = self._loop.create_future()
-            self._drain_waiters.append(waiter)
-            await waiter
-
-    def _wake_drained(self) -> None:
-        waiters, self._drain_waiters = self._drain_waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
 
     # -- flow control and the end -----------------------------------------------------------------
 

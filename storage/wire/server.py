@@ -69,6 +69,9 @@ HANDSHAKES_MAX: Final = 256
 DRAIN_TIME_S: Final = 5.0
 """How long a closing server waits for the calls under way."""
 
+FLUSH_TIME_S: Final = 1.0
+"""How long it then waits for its peers to take the answers."""
+
 BLOB_KINDS: Final = frozenset(
     call.kind for call in (CREATE_BLOB, WRITE_BLOB, COMMIT_BLOB, OPEN_BLOB, READ_BLOB, CLOSE_BLOB)
 )
@@ -169,6 +172,10 @@ class WireServer:
             await asyncio.wait([session.idle for session in sessions], timeout=DRAIN_TIME_S)
         for session in sessions:
             session.link.close("the server stops")
+        if sessions:
+            await asyncio.wait([session.gone for session in sessions], timeout=FLUSH_TIME_S)
+        for session in sessions:
+            session.link.fail("the server stopped")
         await self.tasks.close()
         for listener in self._listeners:
             await listener.wait_closed()
@@ -186,6 +193,8 @@ class Session:
         self._draining = False
         self.idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the session drains and nothing is under way."""
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the connection is lost."""
         self.link = Link(handshake, self)
         self._blobs = BlobStreams(self)
 
@@ -208,8 +217,9 @@ class Session:
     def link_lost(self, reason: str) -> None:
         self._server.sessions.discard(self)
         self._blobs.close()
-        if not self.idle.done():
-            self.idle.set_result(None)
+        for future in (self.idle, self.gone):
+            if not future.done():
+                future.set_result(None)
 
     def frame_received(self, frame: Frame) -> None:
         if not frame.ticks:
@@ -225,7 +235,9 @@ class Session:
             self._pong(frame)
             return
         device = self._server.devices.get(device_id)
-        if device is None:
+        if self._draining:
+            self.answer(frame, Failed(Fault.OFFLINE, "the server stops"))
+        elif device is None:
             self.answer(frame, Failed(Fault.OFFLINE, f"device {device_id} is not served here"))
         elif older_epoch(frame.epoch, self._server.epoch % EPOCH_SERIALS):
             self.answer(frame, Failed(Fault.EPOCH))
@@ -270,7 +282,7 @@ class Session:
     def _regulate(self) -> None:
         """Read on or not, as it should be now."""
         busy = self._in_flight > (IN_FLIGHT_MAX // 2 if self._held else IN_FLIGHT_MAX)
-        hold = self._congested or busy or self._draining
+        hold = self._congested or busy
         if hold != self._held:
             self._held = hold
             self.link.hold_reading() if hold else self.link.release_reading()
@@ -282,7 +294,7 @@ class Session:
         return self._server.tasks.spawn(name, work)
 
     def drain(self) -> None:
-        """Take no more calls; `idle` when those under way are answered."""
+        """Refuse further calls; `idle` when those under way are answered."""
         self._draining = True
         self._regulate()
 
