@@ -10,6 +10,7 @@ Interface: erasure_code.h and gf_vect_mul.h of ISA-L 2.x (https://github.com/int
 """
 
 import ctypes
+import functools
 import glob
 import importlib.util
 import os
@@ -185,8 +186,14 @@ def _fresh_bytes(size: int) -> bytes:
     The C API allows this for PyBytes_FromStringAndSize(NULL, size); it saves zeroing a buffer and
     copying it again into an immutable one.
     """
-    allocate = ctypes.pythonapi.PyBytes_FromStringAndSize
+    fresh: bytes = _allocator()(None, size)
+    return fresh
+
+
+@functools.cache
+def _allocator() -> "ctypes._NamedFuncPointer":
+    # By subscript: a function object of our own, whose argument types nobody else sets.
+    allocate = ctypes.pythonapi["PyBytes_FromStringAndSize"]
     allocate.argtypes = [ctypes.c_void_p, ctypes.c_ssize_t]
     allocate.restype = ctypes.py_object
-    fresh: bytes = allocate(None, size)
-    return fresh
+    return allocate
