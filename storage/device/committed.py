@@ -43,11 +43,11 @@ class CommittedBlobs:
         self.overlay = Overlay(Table.BLOBS, index)
         self._usage = usage
 
-    def put(self, entry: bytes, key: bytes, segment: int, offset: int) -> None:
-        """A BLOB record is durable. entry: its head."""
+    def put(self, head: bytes, key: bytes, segment: int, offset: int) -> None:
+        """A BLOB record, its head `head`, is durable."""
         self._release(key)
         self._usage.add(segment, BLOB_COST_BYTES)
-        self.overlay.put(key, PLACE.pack(segment, offset) + entry)
+        self.overlay.put(key, PLACE.pack(segment, offset) + head)
 
     def remove(self, key: bytes) -> None:
         """A BLOB_REMOVED record is durable."""

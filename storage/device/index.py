@@ -14,12 +14,12 @@ because a marker is longer than any whole key of its table.
 
 import errno
 import hashlib
-import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import lmdb
+from lmdb.verify import VerifyError, verify
 
 from storage.device.held import IndexDamagedError
 from storage.device.index_contract import IndexFullError, Table
@@ -65,6 +65,17 @@ def open_lmdb(path: str, map_bytes: int = MAP_BYTES) -> "LmdbIndex":
         return LmdbIndex(env, [env.open_db(name) for name in names], env.open_db(_LONG))
     except lmdb.Error as error:
         raise _foreign(error) from error
+
+
+def verify_lmdb(path: str) -> str:
+    """What is wrong with the structure of a closed index, or empty. Reads all of it, without LMDB."""
+    try:
+        problems = verify(path, subdir=True)  # type: ignore[no-untyped-call]
+    except FileNotFoundError:
+        return ""
+    except (VerifyError, OSError) as error:
+        return str(error)
+    return "; ".join(problems[:3])
 
 
 class LmdbIndex:
@@ -202,8 +213,3 @@ def _foreign(error: Exception) -> Exception:
     if "Input/output error" in str(error):
         return OSError(errno.EIO, str(error))
     return IndexDamagedError(f"LMDB: {error}")
-
-
-def first_items(rows: Iterator[tuple[bytes, bytes]], count: int) -> list[tuple[bytes, bytes]]:
-    """At most `count` items of a scan."""
-    return list(itertools.islice(rows, count))

@@ -85,6 +85,7 @@ class DeviceRig:
             config=config,
             lanes=InlineLane,
             open_index=open_index,
+            verify_index=lambda path: "",
             executor=InlineExecutor(),
         )
         return cls(disk, clock, device)

@@ -1,0 +1,42 @@
+"""What a device is told, and what it tells: its limits and its status."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DeviceConfig:
+    """Limits of one device.
+
+    reserve_bytes: room kept for deletes and the index; below it writes are refused as FULL.
+    queue_bytes_max: journal bytes that may wait for the disk before writes are refused.
+    compact_below: segments with a smaller share of live bytes are compacted, at compact_bytes_per_s.
+    """
+
+    segment_bytes: int = 64 * 1024 * 1024
+    checkpoint_rows: int = 16_384
+    checkpoint_interval_s: float = 1.0
+    reserve_bytes: int = 128 * 1024 * 1024
+    queue_bytes_max: int = 256 * 1024 * 1024
+    compact_below: float = 0.5
+    compact_bytes_per_s: int = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class DeviceStatus:
+    """What `atoll status` says of a device. checkpoint_age_s: None before the first checkpoint."""
+
+    device_id: int
+    incarnation: str
+    offline: str
+    full: bool
+    free_bytes: int
+    journal_segments: int
+    journal_bytes: int
+    live_bytes: int
+    index_bytes: int
+    unindexed_rows: int
+    checkpoint_age_s: float | None
+    sync_latency_s: float
+    corrupt_count: int
+    replayed_rows: int
+    notes: tuple[str, ...]

@@ -1,0 +1,122 @@
+"""The first things done to a device's directory: who it is, where its index is, and what sets a damaged
+index aside.
+
+An index that can't be read is rebuilt from the journal. One that lies can end the process inside LMDB:
+so starts that did not last are counted, and from STARTS_SUSPECT on the index is verified before it is
+used.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from runtime.disk import Disk
+from runtime.randomness import Randomness
+from storage.device import identity
+from storage.device.held import IndexDamagedError
+from storage.device.index_contract import Index, OpenIndex
+from storage.device.record import SEGMENT_HEADER_BYTES
+from storage.device.segments import SegmentFiles, segment_name
+
+INDEX_DAMAGED: Final = "index-damaged"
+"""A file of this name asks the next start to rebuild the index."""
+
+STARTS: Final = "starts"
+"""A file with one byte for each start since the last that lasted."""
+
+STARTS_SUSPECT: Final = 3
+
+VerifyIndex = Callable[[str], str]
+"""Looks through an index that is not open; what is wrong with it, or empty."""
+
+_DIRECTORIES: Final = ("journal", "index", "quarantine")
+
+
+def identify(
+    path: str, disk: Disk, randomness: Randomness, device_id: int, cluster: str
+) -> identity.Identity:
+    """The device's identity, checked; a new one in a new directory."""
+    _clear_unfinished(path, disk)
+    found = identity.load(disk, path)
+    for name in _DIRECTORIES:
+        disk.make_dirs(f"{path}/{name}")
+    if found is not None:
+        identity.check(found, device_id, cluster, path)
+        return found
+    incarnation = randomness.token(identity.INCARNATION_BYTES)
+    who = identity.Identity(device_id, cluster, incarnation)
+    SegmentFiles(disk, f"{path}/journal").create(1, incarnation).close()
+    disk.sync_dir(path)
+    identity.create(disk, path, who)
+    return who
+
+
+def _clear_unfinished(path: str, disk: Disk) -> None:
+    """Take away the first segment that a start which did not get to device.toml left."""
+    names = disk.list_dir(path)
+    if identity.FILE_NAME in names or "journal" not in names:
+        return
+    first = segment_name(1)
+    if disk.list_dir(f"{path}/journal") == [first]:
+        file = disk.open(f"{path}/journal/{first}")
+        size = file.size()
+        file.close()
+        if size <= SEGMENT_HEADER_BYTES:
+            disk.unlink(f"{path}/journal/{first}")
+
+
+def open_sound_index(
+    path: str, disk: Disk, open_index: OpenIndex, verify_index: VerifyIndex
+) -> tuple[Index, str]:
+    """The index, and a remark where it is a new one because the old one is damaged. OSError."""
+    damage = _known_damage(path, disk, verify_index)
+    if not damage:
+        try:
+            return open_index(f"{path}/index"), ""
+        except IndexDamagedError as error:
+            damage = str(error)
+    set_index_aside(path, disk)
+    return open_index(f"{path}/index"), damage
+
+
+def _known_damage(path: str, disk: Disk, verify_index: VerifyIndex) -> str:
+    if INDEX_DAMAGED in disk.list_dir(path):
+        return "found damaged while it was in use"
+    if _count_start(path, disk) >= STARTS_SUSPECT:
+        return verify_index(f"{path}/index")
+    return ""
+
+
+def _count_start(path: str, disk: Disk) -> int:
+    """How many starts, this one included, there were since the last that lasted."""
+    name = f"{path}/{STARTS}"
+    file = disk.open(name, writable=True) if STARTS in disk.list_dir(path) else disk.create(name)
+    try:
+        file.append([b"."])
+        return file.size()
+    finally:
+        file.close()
+
+
+def started_well(path: str, disk: Disk) -> None:
+    """This start lasted, or ended in order. OSError."""
+    with suppress(FileNotFoundError):
+        disk.unlink(f"{path}/{STARTS}")
+
+
+def set_index_aside(path: str, disk: Disk) -> None:
+    """Move the index into the quarantine; an empty directory takes its place. OSError."""
+    taken = set(disk.list_dir(f"{path}/quarantine"))
+    number = next(n for n in range(len(taken) + 1) if f"index-{n}" not in taken)
+    disk.rename(f"{path}/index", f"{path}/quarantine/index-{number}")
+    disk.make_dirs(f"{path}/index")
+    disk.sync_dir(path)
+    if INDEX_DAMAGED in disk.list_dir(path):
+        disk.unlink(f"{path}/{INDEX_DAMAGED}")
+        disk.sync_dir(path)
+
+
+def mark_index_damaged(path: str, disk: Disk) -> None:
+    """On a lane: leave the mark, durably. OSError; FileExistsError where it is there already."""
+    disk.create(f"{path}/{INDEX_DAMAGED}").close()
+    disk.sync_dir(path)

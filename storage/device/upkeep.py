@@ -1,0 +1,204 @@
+"""What a device does by itself: looks for passed deadlines, writes checkpoints when they are due,
+removes dead journal segments and compacts poor ones."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from runtime.clock import Clock
+from runtime.disk import Disk
+from runtime.tasks import TaskOwner
+from storage.contract import DeviceFault
+from storage.device.checkpoint import Frozen, is_no_room
+from storage.device.compaction import candidates
+from storage.device.config import DeviceConfig
+from storage.device.held import IndexDamagedError
+from storage.device.journal import Journal
+from storage.device.lane import Lane
+from storage.device.opening import started_well
+from storage.device.tables import Tables
+
+TICK_S: Final = 0.25
+"""How often a busy device looks for passed deadlines and a checkpoint that is due."""
+
+LASTED_S: Final = 30.0
+"""A start that lasted so long was a good one (see opening.STARTS)."""
+
+
+class Upkeep:
+    """The background work of one device. Belongs to the loop's thread.
+
+    on_damage: told when the index fails. on_failure: told why the device must stop serving.
+    on_note: told what an operator may want to know.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        disk: Disk,
+        clock: Clock,
+        config: DeviceConfig,
+        journal: Journal,
+        lane: Lane,
+        *,
+        on_damage: Callable[[Exception], None],
+        on_failure: Callable[[str], object],
+        on_note: Callable[[str], None],
+    ) -> None:
+        self._path = path
+        self._disk = disk
+        self._clock = clock
+        self._config = config
+        self._journal = journal
+        self._lane = lane
+        self._on_damage = on_damage
+        self._on_failure = on_failure
+        self._on_note = on_note
+        self._loop = asyncio.get_running_loop()
+        self._tables: Tables | None = None
+        self._tasks = TaskOwner("upkeep", self._task_failed)
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._compacted: dict[int, int] = {}
+        self._opened_at = clock.monotonic()
+        self._lasted = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.checkpoint_at: float | None = None
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        self._on_failure(f"{name}: {error!r}")
+
+    def start(self, tables: Tables) -> None:
+        """Take care of `tables` from now on."""
+        self._tables = tables
+        if tables.dirty:
+            self.arm()
+
+    def stop(self) -> None:
+        """Begin nothing more: the device stopped serving."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._tables = None
+
+    async def close(self) -> None:
+        """End the compaction and wait until the last checkpoint has ended."""
+        await self._tasks.close()
+        await self.checkpoint()
+        if self._tables is not None:
+            started_well(self._path, self._disk)
+        self.stop()
+
+    # -- ticks ---------------------------------------------------------------------------------
+
+    def arm(self) -> None:
+        """Something is under way: look after it."""
+        if self._timer is None and self._tables is not None:
+            self._timer = self._loop.call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        tables = self._tables
+        if tables is None:
+            return
+        now = self._clock.monotonic()
+        self._expire(now)
+        if not self._lasted and now - self._opened_at >= LASTED_S:
+            self._lasted = True
+            self._lane.submit(partial(started_well, self._path, self._disk), lambda outcome: None)
+        if tables.dirty and self._is_due(now):
+            self._begin(tables)
+        if tables.dirty or tables.checkpointer.running or not self._journal.idle:
+            self.arm()
+
+    def _expire(self, now: float) -> None:
+        """Answer those whose deadline passed while the disk was at work."""
+        for batch in self._journal.batches():
+            for item in batch.items:
+                if item.deadline <= now:
+                    item.expire()
+
+    def _is_due(self, now: float) -> bool:
+        at = self.checkpoint_at
+        return at is None or now - at >= self._config.checkpoint_interval_s
+
+    # -- checkpoints -----------------------------------------------------------------------------
+
+    def applied(self) -> None:
+        """Rows became durable: a checkpoint is due when there are enough of them."""
+        if self._tables is not None and self._tables.rows.dirty_rows >= self._config.checkpoint_rows:
+            self._begin(self._tables)
+
+    async def checkpoint(self) -> None:
+        """Write what is applied now into the index; wait until it is there, or could not be."""
+        await self._idle.wait()
+        if self._tables is not None and self._tables.dirty:
+            self._begin(self._tables)
+            await self._idle.wait()
+
+    def _begin(self, tables: Tables) -> None:
+        if tables.checkpointer.running:
+            return
+        self.checkpoint_at = self._clock.monotonic()
+        self._idle.clear()
+        try:
+            tables.checkpointer.start(self._journal.applied)
+        except IndexDamagedError as error:
+            self._idle.set()
+            self._on_damage(error)
+
+    def checkpointed(self, frozen: Frozen, error: Exception | None) -> None:
+        """A checkpoint has ended."""
+        self._idle.set()
+        if error is None:
+            self._remove_dead(frozen)
+            self._compact_some()
+        elif is_no_room(error):
+            self._journal.free_bytes = 0
+        elif isinstance(error, IndexDamagedError):
+            self._on_damage(error)
+        else:
+            self._on_failure(f"index: {error}")
+
+    # -- segments --------------------------------------------------------------------------------
+
+    def _remove_dead(self, frozen: Frozen) -> None:
+        """Unlink segments that the index, as it now is on disk, does not point to."""
+        files = self._journal.files
+        for number in sorted(files.known):
+            dead = frozen.live.get(number, 0) <= 0
+            if dead and number < frozen.position.segment and self._tables is not None:
+                self._tables.usage.forget(number)
+                self._compacted.pop(number, None)
+                files.drop(number)
+                self._lane.submit(partial(self._disk.unlink, files.path(number)), lambda outcome: None)
+
+    def _compact_some(self) -> None:
+        """Begin to compact the emptiest segment, if one is worth it and none is under way."""
+        if self._tables is None or len(self._tasks):
+            return
+        number = self._poorest(self._tables.usage.live)
+        if number is not None:
+            self._tasks.spawn("compact", self._compact(self._tables, number))
+
+    def _poorest(self, live: dict[int, int]) -> int | None:
+        files, config = self._journal.files, self._config
+        bound = config.compact_below * config.segment_bytes
+        poor = [number for number in files.known if live.get(number, 0) < bound]
+        fresh = [number for number in poor if self._compacted.get(number) != live.get(number, 0)]
+        sizes = {number: files.get(number).size() for number in fresh}
+        found = candidates(live, sizes, self._journal.segment, config.compact_below)
+        return found[0] if found else None
+
+    async def _compact(self, tables: Tables, number: int) -> None:
+        """Move what is live in a segment; the checkpoint after that removes it."""
+        try:
+            result = await tables.compactor.compact(number)
+            if result.stuck is not None:
+                self._on_note(f"segment {number} is damaged at offset {result.stuck}; it is kept")
+        except (DeviceFault, OSError) as error:
+            self._on_note(f"compaction of segment {number}: {error}")
+        except IndexDamagedError as error:
+            self._on_damage(error)
+        self._compacted[number] = tables.usage.live.get(number, 0)
