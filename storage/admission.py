@@ -31,6 +31,11 @@ from storage.types import (
 BLOB_DATA_MAX_BYTES: Final = 2 * BLOB_MAX_BYTES
 """The most bytes in one blob on a device: a blob's own, and room for the headers of fragments."""
 
+SIZE_MAX: Final = 2**53 - 1
+"""The largest size that a row may state: exact in every format that it goes through."""
+
+FLAGS_MAX: Final = 0xFF
+
 STAMP_AHEAD_MAX_NS: Final = int(STAMP_AHEAD_MAX_S * 1e9)
 
 
@@ -66,6 +71,8 @@ def _of_value(message: Write | Accept, payload_bytes: int) -> Failed | None:
         return _over("head", HEAD_MAX_BYTES)
     if payload_bytes > ROW_PAYLOAD_MAX_BYTES:
         return _over("payload", ROW_PAYLOAD_MAX_BYTES)
+    if not 0 <= message.size <= SIZE_MAX or not 0 <= message.flags <= FLAGS_MAX:
+        return Failed(Fault.TOO_LARGE, f"size {message.size} or flags {message.flags} out of bounds")
     if len(message.version) != VERSION_BYTES:
         return Failed(Fault.TOO_LARGE, f"a version is {VERSION_BYTES} bytes")
     if type(message) is Write and message.version[STAMP_BYTES:] != ZERO_STAMP:

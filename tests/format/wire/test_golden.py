@@ -1,0 +1,171 @@
+"""Version 1 of the node protocol, kept for ever: every call, answer and the handshake, byte by byte.
+
+A golden file holds one frame or handshake message after the other. What it holds may be added to in
+a later protocol version, in files of that version; these never change.
+"""
+
+import hashlib
+import hmac
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.randomness import SeededRandomness
+from storage.types import (
+    Accept,
+    BlobHeader,
+    BlobName,
+    Count,
+    Counts,
+    Failed,
+    Fault,
+    No,
+    Ok,
+    Page,
+    Prepare,
+    Read,
+    Row,
+    Scan,
+    ScannedRow,
+    Sealed,
+    Write,
+)
+from storage.wire import messages as m
+from storage.wire.frames import ANSWER_BIT, FrameParser, encode_prefix
+from storage.wire.handshake import HELLO_BYTES, ClientHandshake, Role, ServerHandshake
+
+GOLDEN = Path(__file__).parent / "golden"
+SECRET = b"0123456789abcdef0123456789abcdef"
+STAMP = bytes(range(16))
+VERSION = STAMP + bytes(16)
+NAME = BlobName(bytes(range(16, 32)), 3)
+HEADER = BlobHeader(
+    NAME, 77, "ec-4-2", b"shard", b"name", b"upload", "isa_l_rs_cauchy", 4, 2, 262_144, 1_795_446_000
+)
+
+REQUESTS: list[tuple[m.Call, Any, bytes]] = [
+    (m.ROW, Read(b"shard", b"name", 1), b""),
+    (m.ROW, Write(b"shard", b"name", VERSION, 2, 5, b"head"), b"hello"),
+    (m.ROW, Accept(b"shard", b"name", STAMP + STAMP, 0, 5, b"head"), b"hello"),
+    (m.ROW, Prepare(b"shard", b"name", STAMP), b""),
+    (m.ROW, Scan(b"shard", b"a", b"z", 1000, True, b"p/"), b""),
+    (m.ROW, Count(b"shard"), b""),
+    (m.PING, m.Ping("1.0"), b""),
+    (m.STATUS, m.Status(), b""),
+    (m.CREATE_BLOB, m.CreateBlob(9, HEADER), b""),
+    (m.WRITE_BLOB, m.WriteBlob(9), b"a piece of the blob"),
+    (m.COMMIT_BLOB, m.CommitBlob(9), b""),
+    (m.OPEN_BLOB, m.OpenBlob(10, NAME), b""),
+    (m.READ_BLOB, m.ReadBlob(10, 65_536, 1000), b""),
+    (m.CLOSE_BLOB, m.CloseBlob(10), b""),
+    (m.DELETE_BLOB, m.DeleteBlob(NAME), b""),
+    (m.LIST_BLOBS, m.ListBlobs(NAME, 100), b""),
+    (m.LIST_BLOBS, m.ListBlobs(None, 100), b""),
+    (m.LIST_GARBAGE, m.ListGarbage(5, 100), b""),
+    (m.FORGET_GARBAGE, m.ForgetGarbage([1, 2, 300]), b""),
+    (m.ADOPT_BLOB, m.AdoptBlob(NAME), b""),
+    (m.REPORT_CORRUPT_BLOB, m.ReportCorruptBlob(NAME, 12), b""),
+    (m.STAGE_BLOB, m.StageBlob(HEADER), b""),
+]
+
+ANSWERS: list[tuple[m.Call, Any, bytes]] = [
+    (m.ROW, Row(VERSION, 2, 5, b"head", True), b"hello"),
+    (m.ROW, Ok(), b""),
+    (m.ROW, No(STAMP, True), b""),
+    (m.ROW, Sealed(), b""),
+    (m.ROW, Page([ScannedRow(b"name", VERSION, 0, 5, b"head")], 2**63, b"name\0", False), b""),
+    (m.ROW, Counts(3, 4096, False), b""),
+    (m.ROW, Failed(Fault.FULL, "no room"), b""),
+    (m.PING, m.Pong("1.0", 70_000, [1, 2]), b""),
+    (m.STATUS, m.StatusOf({"free_bytes": 5}), b""),
+    (m.CREATE_BLOB, m.Done(), b""),
+    (m.CREATE_BLOB, m.Invalid("it exists"), b""),
+    (m.OPEN_BLOB, m.Opened(HEADER, 1_048_576), b""),
+    (m.READ_BLOB, m.Done(), b"bytes of the blob"),
+    (m.LIST_BLOBS, m.Listed(True), m.encode([])),
+]
+
+
+def frame(kind: int, number: int, head: bytes, body: bytes) -> bytes:
+    ticks = 0 if kind & ANSWER_BIT else 1000
+    return encode_prefix(kind, head, len(body), call=number, epoch=7, ticks=ticks) + body
+
+
+def request_frames() -> list[bytes]:
+    return [
+        frame(call.kind, number, m.encode((42, message)), body)
+        for number, (call, message, body) in enumerate(REQUESTS, 1)
+    ]
+
+
+def answer_frames() -> list[bytes]:
+    return [
+        frame(call.kind | ANSWER_BIT, number, m.encode(answer), body)
+        for number, (call, answer, body) in enumerate(ANSWERS, 1)
+    ]
+
+
+def shaken() -> list[bytes]:
+    """Client's hello, server's hello, client's proof, server's proof."""
+    client = ClientHandshake(SECRET, Role.BULK, SeededRandomness(1))
+    server = ServerHandshake(SECRET, SeededRandomness(2))
+    said = [client.begin()]
+    said.append(server.feed(said[0])[0])
+    said.append(client.feed(said[1])[0])
+    said.append(server.feed(said[2])[0])
+    assert client.feed(said[3]) == (b"", b"")
+    return said
+
+
+FILES = {
+    "v1-requests.frames": request_frames,
+    "v1-answers.frames": answer_frames,
+    "v1-handshake.bytes": shaken,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_version_1_is_written_as_it_was(name: str) -> None:
+    assert b"".join(FILES[name]()) == (GOLDEN / name).read_bytes()
+
+
+def test_version_1_requests_are_read_as_they_were() -> None:
+    frames = FrameParser().feed((GOLDEN / "v1-requests.frames").read_bytes())
+    assert len(frames) == len(REQUESTS)
+    for read, (call, message, body) in zip(frames, REQUESTS, strict=True):
+        assert (read.kind, read.epoch, read.ticks, read.body) == (call.kind, 7, 1000, body)
+        assert m.request_decoder(call).decode(read.head) == (42, message)
+
+
+def test_version_1_answers_are_read_as_they_were() -> None:
+    frames = FrameParser().feed((GOLDEN / "v1-answers.frames").read_bytes())
+    for read, (call, answer, body) in zip(frames, ANSWERS, strict=True):
+        assert (read.kind, read.body) == (call.kind | ANSWER_BIT, body)
+        assert m.answer_decoder(call).decode(read.head) == answer
+
+
+def test_every_call_has_a_golden_frame() -> None:
+    assert {call.kind for call, _, _ in REQUESTS} == {call.kind for call in m.CALLS}
+
+
+def test_the_documented_bytes_are_the_real_ones() -> None:
+    """The example in doc/formats/wire.md, spelled out by hand."""
+    first = request_frames()[0]
+    head = b"\x92\x2a\x94\x01\xc4\x05shard\xc4\x04name\x01"
+    assert first[:16] == b"\x01" + len(head).to_bytes(3, "little") + bytes(4) + (
+        (1).to_bytes(4, "little") + (7).to_bytes(2, "little") + (1000).to_bytes(2, "little")
+    )
+    assert first[16:] == head
+
+
+def test_the_documented_proofs_are_the_real_ones() -> None:
+    hello, answer, proof, back = shaken()
+    assert len(hello) == len(answer) == HELLO_BYTES == 40
+    assert hello[:8] == b"ATLN\x01\x02\x00\x00"
+    assert answer[:8] == b"ATLN\x01\x00\x00\x00"
+    said = hello + answer
+    mac = hmac.digest(SECRET, b"atoll node protocol: client proof\0" + said, hashlib.sha256)
+    assert proof == mac
+    mac = hmac.digest(SECRET, b"atoll node protocol: server proof\0" + said, hashlib.sha256)
+    assert back == mac
