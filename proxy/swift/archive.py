@@ -65,7 +65,7 @@ class Extraction:
         self._request = request
         self._source = source
         self._containers: set[str] = set()
-        self.report = Report({_CREATED: 0})
+        self.report = Report({_CREATED: 0}, success=201)
 
     async def run(self) -> None:
         """Take in every file. What ends the whole is in the report; unknown faults are raised."""
@@ -75,17 +75,14 @@ class Extraction:
                 if entry.regular:
                     await self._try_store(reader, entry)
                 if len(self.report.errors) >= FAILURES_MAX:
-                    self._end(400, f"More than {FAILURES_MAX} files failed")
+                    self.report.ended(400, f"More than {FAILURES_MAX} files failed")
                     return
             await self._source.skip(2**62)  # padding: the connection stays good for the next request
         except (BadArchive, BadCompression) as error:
-            self._end(400, f"Invalid Tar File: {error}")
+            self.report.ended(400, f"Invalid Tar File: {error}")
         except (StoreError, AuthError, SwiftError) as error:
             refusal = answer_for(error)
-            self._end(refusal.status, refusal.text)
-
-    def _end(self, status: int, text: str) -> None:
-        self.report.status, self.report.body = status, text
+            self.report.ended(refusal.status, refusal.text)
 
     async def _try_store(self, reader: TarReader, entry: Entry) -> None:
         target = target_of(self._request.target, entry.name)

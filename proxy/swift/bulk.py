@@ -38,12 +38,19 @@ _HEARTBEAT: Final = b"\r\n"
 
 @dataclasses.dataclass(slots=True)
 class Report:
-    """What a bulk operation did. counts: by the name the report gives them."""
+    """What a bulk operation did. counts: by the name the report gives them. success: the status where
+    nothing failed; failure: the worst that happened, 0 for nothing."""
 
     counts: dict[str, int]
-    status: int = 200
+    success: int = 200
+    failure: int = 0
     body: str = ""
     errors: list[list[str]] = dataclasses.field(default_factory=list)
+
+    @property
+    def status(self) -> int:
+        """The status that the report tells."""
+        return self.failure or self.success
 
     def fields(self) -> dict[str, object]:
         """The report without its errors."""
@@ -57,7 +64,11 @@ class Report:
         """Note a path that could not be dealt with."""
         self.errors.append([quote(path, errors="surrogateescape"), f"{status} {phrase(status)}"])
         worst = HTTPStatus.BAD_GATEWAY if status >= 500 else HTTPStatus.BAD_REQUEST
-        self.status = max(self.status, worst) if self.status != 200 else worst
+        self.failure = max(self.failure, worst)
+
+    def ended(self, status: int, text: str) -> None:
+        """Note what ended the whole before its end."""
+        self.failure, self.body = status, text
 
 
 # -- the answer --------------------------------------------------------------------------------------
@@ -122,10 +133,11 @@ async def bulk_delete(store: Store, request: SwiftRequest) -> web.StreamResponse
         report = new_delete_report()
         try:
             await _delete_lines(store, request, source, report)
-        except (ValueError, SwiftError, StoreError) as error:
-            refusal = answer_for(error) if not isinstance(error, ValueError) else None
-            report.status = refusal.status if refusal else 400
-            report.body = refusal.text if refusal else str(error)
+        except ValueError as error:
+            report.ended(400, str(error))
+        except (SwiftError, StoreError) as error:
+            refusal = answer_for(error)
+            report.ended(refusal.status, refusal.text)
         return finished(report, "Invalid bulk delete.")
 
     return await send_report(request, media_type, "delete", work)
@@ -133,8 +145,8 @@ async def bulk_delete(store: Store, request: SwiftRequest) -> web.StreamResponse
 
 def finished(report: Report, empty_text: str) -> Report:
     """The report with its status; one that did nothing at all is a bad request."""
-    if report.status == 200 and not any(report.counts.values()):
-        report.status, report.body = 400, empty_text
+    if not report.failure and not any(report.counts.values()):
+        report.ended(400, empty_text)
     return report
 
 
