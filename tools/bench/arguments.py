@@ -44,6 +44,8 @@ def _add_scale_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--connections", type=int, help="for small objects")
     group.add_argument("--rows", type=int, help="rows stored before the restart")
     group.add_argument("--list-keys", type=int, help="keys in the bucket that is listed")
+    group.add_argument("--stream-coded", action="store_true",
+                       help="streams go to the ec-4-2 policy: half the room on the disk")  # fmt: skip
     group.add_argument("--stream-size", type=_size, metavar="SIZE", help="of each stream, e.g. 5GiB")
 
 

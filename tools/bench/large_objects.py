@@ -22,7 +22,8 @@ DEGRADED_ROUNDS = 3
 LOST_FRAGMENTS = (0, 1)
 LARGE_SECONDS_MAX = 120.0
 STREAM_SECONDS_MAX = 1800.0
-REPLICAS = 3
+REPLICATED_FACTOR, CODED_FACTOR = 3.1, 1.6
+"""Bytes on disk per byte of a stream, with a margin."""
 STREAMED: tuple[Operation, ...] = ("put", "get")
 SAMPLE_PERIOD_S = 1.0
 
@@ -150,8 +151,9 @@ def run_streams(session: Session) -> None:
 
 def _run_streams(session: Session, store: AtollStore) -> None:
     scale = session.scale
-    require_room(store.data, scale.stream_bytes * scale.stream_clients * (REPLICAS + 1))
-    control.create_bucket(store.server, BUCKET)
+    factor = CODED_FACTOR if scale.stream_coded else REPLICATED_FACTOR
+    require_room(store.data.parent, int(scale.stream_bytes * scale.stream_clients * factor))
+    _create(store, _stream_bucket(session))
     peaks = _Peaks(store)
     sampler = Sampler(peaks.sample, SAMPLE_PERIOD_S)
     try:
@@ -160,8 +162,14 @@ def _run_streams(session: Session, store: AtollStore) -> None:
         sampler.stop()
     row = client_view("memory-streams", store, combine(results))
     row.peak_mib, row.private_mib, row.pss_mib = peaks.peak_mib, peaks.private_mib, peaks.pss_mib
-    row.note = f"{scale.stream_clients} objects of {scale.stream_bytes >> 20} MiB, put and read"
+    policy = EC_POLICY if scale.stream_coded else "replicated"
+    size = f"{scale.stream_clients} objects of {scale.stream_bytes >> 20} MiB"
+    row.note = f"{size}, {policy}, put and read"
     session.keep(row)
+
+
+def _stream_bucket(session: Session) -> str:
+    return EC_BUCKET if session.scale.stream_coded else BUCKET
 
 
 def _stream(session: Session, store: AtollStore, operation: Operation) -> Load:
@@ -169,7 +177,7 @@ def _stream(session: Session, store: AtollStore, operation: Operation) -> Load:
     return Load(
         operation=operation,
         server=store.server,
-        bucket=BUCKET,
+        bucket=_stream_bucket(session),
         key_prefix="stream/",
         count=session.scale.stream_clients,
         requests=session.scale.stream_clients,

@@ -115,6 +115,7 @@ def _scale(args: argparse.Namespace) -> Scale:
         "restart_rows": args.rows,
         "list_keys": args.list_keys,
         "stream_bytes": args.stream_size,
+        "stream_coded": args.stream_coded or None,
     }
     base = QUICK if args.quick else FULL
     return msgspec.structs.replace(base, **{k: v for k, v in chosen.items() if v is not None})

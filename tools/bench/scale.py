@@ -25,6 +25,7 @@ class Scale(msgspec.Struct, frozen=True):
     multipart_bytes: int
     stream_bytes: int
     stream_clients: int
+    stream_coded: bool
     restart_rows: int
 
 
@@ -49,6 +50,7 @@ FULL = Scale(
     multipart_bytes=GIB,
     stream_bytes=GIB,
     stream_clients=8,
+    stream_coded=False,
     restart_rows=1_000_000,
 )
 
@@ -70,5 +72,6 @@ QUICK = Scale(
     multipart_bytes=128 * MIB,
     stream_bytes=64 * MIB,
     stream_clients=8,
+    stream_coded=False,
     restart_rows=5_000,
 )
