@@ -3,6 +3,7 @@
 S3 takes what carries AWS authentication, and every path that is not Swift's own.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
@@ -11,8 +12,10 @@ from aiohttp import web
 
 from runtime.telemetry import Telemetry
 
-SWIFT_PATHS: Final = ("/v1/", "/auth/", "/info", "/healthcheck", "/endpoints", "/v1")
-_SWIFT_EXACT: Final = ("/info", "/healthcheck", "/endpoints", "/v1")
+SWIFT_ROOTS: Final = frozenset({"v1", "auth", "info", "healthcheck", "endpoints"})
+ANSWER_WITHIN_S: Final = 1.0
+"""What a drained request's answer may take to be sent."""
+_ROOTS_ALONE: Final = frozenset({"info", "healthcheck"})
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -26,12 +29,12 @@ class FrontEnd(Protocol):
 
 def is_swift(target: str, authorization: str) -> bool:
     """Whether a request is Swift's. target: as on the wire; authorization: that header, "" for none."""
-    if not target.startswith(SWIFT_PATHS) or authorization.startswith("AWS"):
+    if authorization.startswith("AWS"):
         return False
     path, _, query = target.partition("?")
-    if path.startswith(("/info", "/healthcheck", "/endpoints")) or path == "/v1":
-        if path not in _SWIFT_EXACT and not path.startswith("/endpoints/"):
-            return False
+    root, _, rest = path.removeprefix("/").partition("/")
+    if root not in SWIFT_ROOTS or (rest and root in _ROOTS_ALONE):
+        return False
     return not ("X-Amz-Signature=" in query or "AWSAccessKeyId=" in query)
 
 
@@ -42,19 +45,46 @@ class Door:
         self._s3 = s3.handle
         self._swift = swift.handle
         self._telemetry = telemetry
-        self.under_way = 0
+        self._busy: set[object] = set()  # connections with a request under way
+        self._draining = False
+        self._finished = asyncio.Event()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         begun = time.perf_counter()
         swift = is_swift(request.raw_path, request.headers.get("Authorization", ""))
-        self.under_way += 1
+        self._busy.add(request.protocol)
         status = 499  # the client went away before there was an answer
         try:
             response = await (self._swift if swift else self._s3)(request)
             status = response.status
             return response
         finally:
-            self.under_way -= 1
+            self._ended(request)
             elapsed = time.perf_counter() - begun
             self._telemetry.request("swift" if swift else "s3", request.method, status, elapsed)
+
+    def _ended(self, request: web.BaseRequest) -> None:
+        self._busy.discard(request.protocol)
+        if self._draining:
+            request.protocol.close()
+            if not self._busy:
+                self._finished.set()
+
+    async def drain(self, server: web.Server, timeout_s: float) -> None:
+        """End idle connections now and the others after their request, at the latest after `timeout_s`.
+
+        aiohttp's own shutdown would drop the rest of a body that is still being sent.
+        """
+        self._draining = True
+        idle = [connection for connection in server.connections if connection not in self._busy]
+        for connection in idle:
+            connection.close()
+        await asyncio.gather(*(connection.shutdown(ANSWER_WITHIN_S) for connection in idle))
+        if self._busy:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._finished.wait()
+            except TimeoutError:
+                self._telemetry.event("drain_timeout")
+        await server.shutdown(ANSWER_WITHIN_S)

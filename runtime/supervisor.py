@@ -21,10 +21,16 @@ STEADY_S: Final = 30.0
 KILL_AFTER_S: Final = 5.0
 """Time beyond the drain after which workers are killed."""
 
+RELEASE: Final = signal.SIGUSR1
+"""Tells a drained worker to end: until then the requests of others may need its devices."""
+
 _PR_SET_PDEATHSIG: Final = 1
 
 RunWorker = Callable[[int, Callable[[], None]], int]
-"""Takes the worker's number and what it calls once it serves; returns the exit status."""
+"""Takes the worker's number and what it calls once it serves, and again once it has drained.
+
+Returns the exit status. After SIGTERM a worker drains, says so, and ends upon RELEASE.
+"""
 
 
 def _end_with_parent(parent: int) -> None:
@@ -41,6 +47,7 @@ class _Slot:
         self.pid = 0
         self.ready_fd = -1
         self.ready = False
+        self.drained = False
         self.started_at = 0.0
         self.delay_s = RESTART_DELAY_S
         self.start_at = 0.0
@@ -104,13 +111,14 @@ class Supervisor:
         if pid == 0:
             os._exit(self._in_child(slot.number, parent, ready_write))
         os.close(ready_write)
-        slot.pid, slot.ready_fd, slot.ready = pid, ready_read, False
+        slot.pid, slot.ready_fd, slot.ready, slot.drained = pid, ready_read, False, False
         slot.started_at = time.monotonic()
 
     def _in_child(self, number: int, parent: int, ready_write: int) -> int:
         signal.set_wakeup_fd(-1)
         for which in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(which, signal.SIG_DFL)
+        signal.signal(RELEASE, signal.SIG_IGN)
         _end_with_parent(parent)
 
         def ready() -> None:
@@ -166,7 +174,11 @@ class Supervisor:
     def _end_all(self) -> None:
         deadline = time.monotonic() + self._drain_s + KILL_AFTER_S
         self._signal_all(signal.SIGTERM)
+        released = False
         while any(slot.pid for slot in self._slots) and time.monotonic() < deadline:
+            if not released and all(self._has_drained(slot) for slot in self._slots):
+                released = True
+                self._signal_all(RELEASE)
             time.sleep(0.01)
             self._reap()
         self._signal_all(signal.SIGKILL)
@@ -174,6 +186,14 @@ class Supervisor:
             if slot.pid:
                 os.waitpid(slot.pid, 0)
                 self._forget(slot)
+
+    def _has_drained(self, slot: _Slot) -> bool:
+        """Whether nothing of the worker's needs the others any more."""
+        if slot.pid and not slot.drained:
+            with contextlib.suppress(BlockingIOError):
+                told = os.read(slot.ready_fd, 2)
+                slot.drained = len(told) > (0 if slot.ready else 1)
+        return slot.drained or not slot.pid
 
     def _signal_all(self, number: signal.Signals) -> None:
         for slot in self._slots:

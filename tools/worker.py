@@ -30,6 +30,7 @@ from runtime.clock import HybridClock, SystemClock
 from runtime.config import Config
 from runtime.disk import RealDisk
 from runtime.randomness import SystemRandomness
+from runtime.supervisor import RELEASE
 from runtime.tasks import TaskOwner
 from runtime.telemetry import Telemetry
 from storage.contract import DeviceClient, DeviceFault
@@ -104,10 +105,12 @@ class _Worker:
         self._peers: list[Peer] = []
 
     async def main(self, ready: Callable[[], None]) -> int:
-        """Open, serve until SIGTERM, drain, close."""
+        """Open, serve until SIGTERM, drain, wait for those who still drain, close."""
         stop = asyncio.Event()
+        release = asyncio.Event()
         for which in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(which, stop.set)
+        asyncio.get_running_loop().add_signal_handler(RELEASE, release.set)
         async with contextlib.AsyncExitStack() as stack:
             tasks = TaskOwner(f"worker{self._number}", self._task_failed)
             stack.push_async_callback(tasks.close)
@@ -126,6 +129,10 @@ class _Worker:
             ready()
             await stop.wait()
             await drain()
+            ready()
+            with contextlib.suppress(TimeoutError):  # the supervisor is gone, or ended only this worker
+                async with asyncio.timeout(self._config.drain_s):
+                    await release.wait()
         return 0
 
     def _task_failed(self, name: str, error: BaseException) -> None:
@@ -271,7 +278,6 @@ class _Worker:
 
         async def drain() -> None:
             listener.close()
-            server.pre_shutdown()  # idle connections end now, those with a request get the drain time
-            await server.shutdown(config.drain_s)
+            await door.drain(server, config.drain_s)
 
         return drain
