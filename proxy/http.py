@@ -88,6 +88,7 @@ class IncomingBody:
 
     async def read_all(self) -> bytes:
         """The whole body; for small ones. Raises as `read`."""
+        self._begin()  # for empty bodies, too: botocore cannot reuse a connection that got no 100
         if self._request.content.is_eof():
             return self._request.content.read_nowait()
         pieces = []
