@@ -64,6 +64,9 @@ class DiskFile(Protocol):
         Promises nothing; errors are left to `sync`.
         """
 
+    def drop_cache(self) -> None:
+        """Let the kernel forget the file's pages, which were synced. A hint."""
+
     def size(self) -> int:
         """Length in bytes."""
 
@@ -172,6 +175,9 @@ class RealFile:
 
     def start_writeback(self, offset: int, length: int) -> None:
         page_cache.start_writeback(self._fd, offset, length)
+
+    def drop_cache(self) -> None:
+        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size

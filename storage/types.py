@@ -44,7 +44,7 @@ class RowFlag:
     TOMBSTONE: Final = 1
     BLOBS: Final = 2  # the payload names blobs: replacing this row leaves garbage to collect
     UNCOUNTED: Final = 4  # not an object of its shard's count and bytes
-    TAKEN_OVER: Final = 8  # a tombstone that leaves no garbage: another row names the replaced row's blobs
+    TAKEN_OVER: Final = 8  # a tombstone that leaves no garbage: another row names the old one's blobs
     MANIFEST: Final = 16  # the payload is a manifest, not the object's bytes
 
 

@@ -70,8 +70,7 @@ class BlobSink:
         if self._codec is None:
             pieces: dict[int, Buffer] = dict.fromkeys(self._writers, segment)
         else:
-            encode = self._codec.encode
-            fragments = await asyncio.get_running_loop().run_in_executor(None, encode, segment)
+            fragments = await _encoded(self._codec, segment)
             pieces = {number: fragments[number] for number in self._writers}
         await asyncio.gather(*(self._try_write(n, piece) for n, piece in pieces.items()))
         self._require_quorum()
@@ -105,3 +104,9 @@ class BlobSink:
         """Drop what was written and not committed. Never raises."""
         writers, self._writers = self._writers, {}
         await asyncio.gather(*(writer.abort() for writer in writers.values()))
+
+
+async def _encoded(codec: Codec, segment: Buffer) -> list[bytes]:
+    if codec.quick:
+        return codec.encode(segment)
+    return await asyncio.get_running_loop().run_in_executor(None, codec.encode, segment)

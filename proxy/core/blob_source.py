@@ -6,6 +6,7 @@ of an erasure coded blob comes straight from its data fragments, or is rebuilt f
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from proxy.core.errors import Damaged, Unavailable
@@ -34,8 +35,7 @@ class BlobSource:
         self._clock = clock
         self._readers: dict[int, BlobReader] = {}
         self._bad: dict[int, DeviceFault] = {}
-        local_first = sorted(range(len(devices)), key=lambda number: not devices[number].local)
-        self._order = local_first
+        self._order = range(len(devices))  # the first copy is the one whose pages are kept in memory
 
     def close(self) -> None:
         """Let go of all readers. Idempotent."""
@@ -168,7 +168,8 @@ class BlobSource:
             stop = start + codec.fragment_bytes(count)
             pieces = {number: view[start:stop] for number, view in good.items()}
             low, high = max(offset - base, 0), min(offset + length - base, count)
-            out += await loop.run_in_executor(None, _rebuilt, codec, pieces, count, low, high - low)
+            work = partial(_rebuilt, codec, pieces, count, low, high - low)
+            out += work() if codec.quick else await loop.run_in_executor(None, work)
         return out
 
     async def _any_k(self, codec: Codec, at: int, size: int) -> dict[int, memoryview]:

@@ -181,6 +181,14 @@ def _immutable(view: memoryview) -> bool:
     return view.readonly and isinstance(view.obj, bytes)
 
 
+def _read_first(header: BlobHeader) -> bool:
+    """Whether readers turn to this copy or fragment first: one replica, or the data fragments.
+
+    Only its pages are worth memory; three copies of everything would push out what is read.
+    """
+    return header.name.number < (header.k if header.codec else 1)
+
+
 class _StagingFile:
     """The file; every method blocks. Jobs of one blob exclude each other."""
 
@@ -192,6 +200,7 @@ class _StagingFile:
         self._reserve_bytes = reserve_bytes
         self._block = blob_format.pack_header(header)
         self._table = blob_format.ChunkTable(header.chunk_bytes)
+        self._read_first = _read_first(header)
         self._mutex = threading.Lock()
         self._file: DiskFile | None = None
         self._discarded = False
@@ -209,6 +218,8 @@ class _StagingFile:
             table = self._table.finish()
             file.append([table, blob_format.pack_footer(self._block, self._data_bytes(), table)])
             file.sync()
+            if not self._read_first:
+                file.drop_cache()
             file.close()
 
     def try_discard(self) -> None:

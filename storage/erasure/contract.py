@@ -52,6 +52,8 @@ class Codec(Protocol):
     name: str
     k: int
     m: int
+    quick: bool
+    """Coding a segment takes less time than handing it to a thread and back."""
 
     def fragment_bytes(self, segment_size: int) -> int:
         """Length of each fragment of a segment of `segment_size` bytes, its header included."""

@@ -80,6 +80,7 @@ class IsalCauchyCodec(SystematicCodec):
     """The `isa_l_rs_cauchy` codec. Releases the GIL while it computes; safe to share by threads."""
 
     name = NAME
+    quick = True
 
     def __init__(self, k: int, m: int, library: IsalLibrary) -> None:
         super().__init__(k, m)

@@ -19,6 +19,7 @@ class ZfecCodec(SystematicCodec):
     """The `zfec` codec. Releases the GIL while it computes."""
 
     name = "zfec"
+    quick = False
 
     def __init__(self, k: int, m: int) -> None:
         super().__init__(k, m)

@@ -22,6 +22,7 @@ class SystematicCodec(ABC):
     """A codec of k + m whose data fragments carry the segment's bytes as they are."""
 
     name: str
+    quick: bool
 
     def __init__(self, k: int, m: int) -> None:
         if not (1 <= k <= FRAGMENTS_MAX and 1 <= m <= FRAGMENTS_MAX):

@@ -84,6 +84,9 @@ class MemoryFile:
     def load(self, offset: int, length: int) -> None:
         """All is in memory."""
 
+    def drop_cache(self) -> None:
+        """There is no cache here."""
+
     def start_writeback(self, offset: int, length: int) -> None:
         """Nothing becomes durable by this."""
 

@@ -106,6 +106,9 @@ class FaultFile:
         self._disk.meet("load")
         self._file.load(offset, length)
 
+    def drop_cache(self) -> None:
+        self._file.drop_cache()
+
     def start_writeback(self, offset: int, length: int) -> None:
         self._disk.meet(f"start_writeback {offset}+{length}")
         self._file.start_writeback(offset, length)
