@@ -338,3 +338,19 @@ def test_dates_in_conditions_that_are_no_dates_are_ignored(s3: Any, wire: Wire, 
     s3.put_object(Bucket=bucket, Key="a", Body=b"x")
     now = datetime.datetime.now(datetime.UTC).isoformat()
     assert wire("GET", f"/{bucket}/a", headers={"If-Modified-Since": now}).body == b"x"
+
+
+def test_an_empty_body_that_expects_100_gets_it(endpoint: Endpoint, bucket: str) -> None:
+    """botocore misreads the next answer on a connection whose empty PUT was answered without it."""
+    target = f"/{bucket}/expected"
+    headers = signed_headers(
+        endpoint.url, "PUT", target, {"Content-Length": "0", "Expect": "100-continue"}
+    )
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"PUT {target} HTTP/1.1\r\nHost: {endpoint.host}:{endpoint.port}\r\n{lines}\r\n"
+    with socket.create_connection((endpoint.host, endpoint.port), timeout=10) as connection:
+        connection.sendall(head.encode())
+        answer = b""
+        while b"ETag" not in answer:
+            answer += connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
