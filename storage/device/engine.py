@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -19,6 +18,7 @@ import msgspec
 from runtime.clock import Clock
 from runtime.disk import Disk
 from runtime.randomness import Randomness
+from runtime.tasks import TaskOwner
 from storage.admission import blob_refusal, refusal
 from storage.contract import BlobReader, BlobWriter, Deliver, DeviceFault
 from storage.device import identity, opening
@@ -96,6 +96,7 @@ class Device:
         self._failed: Failed | None = None
         self._probed_at = 0.0
         self._replayed = 0
+        self._tasks = TaskOwner(f"device-{who.device_id}", self._task_failed)
         self._notes: list[str] = []
         journal_lane = lanes(f"journal-{who.device_id}")
         self._journal = Journal(
@@ -163,28 +164,33 @@ class Device:
                 executor = ThreadPoolExecutor(BLOB_THREADS, f"blobs-{device_id}")
                 holdings.push_async_callback(asyncio.to_thread, executor.shutdown)
             device = cls(path, disk, clock, config or DeviceConfig(), who, lanes, executor, holdings)
-            device._recover(open_index, verify_index)
+            await device._recover(open_index, verify_index)
             await device.blobs.start()
             device._holdings = holdings.pop_all()
             return device
 
-    def _recover(self, open_index: OpenIndex, verify_index: VerifyIndex) -> None:
+    async def _recover(self, open_index: OpenIndex, verify_index: VerifyIndex) -> None:
         """Find the rows again; with a new index where the old one turns out to be damaged."""
-        index, damage = opening.open_sound_index(self._path, self._disk, open_index, verify_index)
+        self._open_index = open_index
+        self._index, damage = opening.open_sound_index(self._path, self._disk, open_index, verify_index)
         try:
-            tables = self._tables_over(index)
-            found = tables.replay()
+            tables = self._tables_over(self._index)
+            found = await tables.replay()
         except IndexDamagedError as error:
-            index.close()
             damage = str(error)
-            opening.set_index_aside(self._path, self._disk)
-            index = open_index(f"{self._path}/index")
-            tables = self._tables_over(index)
-            found = tables.replay()
-        self._index = index
-        if damage:
-            self._note(f"the index was rebuilt from the journal: {damage}")
-        self._serve(tables, found)
+            tables, found = await self._replay_all()
+        if not found.fault:
+            self._journal.start(found.end)
+            self.look_for_room()
+        self._serve(tables, found, damage)
+
+    async def _replay_all(self) -> tuple[Tables, Recovered]:
+        """Put a new index in the place of the damaged one. OSError."""
+        self._close_index()
+        opening.set_index_aside(self._path, self._disk)
+        self._index = self._open_index(f"{self._path}/index")
+        tables = self._tables_over(self._index)
+        return tables, await tables.replay()
 
     def _close_index(self) -> None:
         if self._index is not None:
@@ -205,7 +211,7 @@ class Device:
             self._upkeep.checkpointed,
         )
 
-    def _serve(self, tables: Tables, found: Recovered) -> None:
+    def _serve(self, tables: Tables, found: Recovered, damage: str) -> None:
         self._tables = tables
         rows = tables.rows
         self._handlers: dict[type, Callable[..., None]] = {
@@ -217,17 +223,18 @@ class Device:
             Count: rows.count,
         }
         self._replayed = found.rows
+        if damage:
+            self._note(f"the index was rebuilt from the journal: {damage}")
         if found.bad_payloads:
             self._note(f"{found.bad_payloads} payloads at the journal's end are damaged")
         if found.fault:
             self.stop_serving(found.fault)
-            return
-        self._journal.start(found.end)
-        self.look_for_room()
-        self._upkeep.start(tables)
+        else:
+            self._upkeep.start(tables)
 
     async def close(self) -> None:
         """Take no more calls, write what is queued, write a checkpoint, let go. Idempotent."""
+        await self._tasks.close()
         await self.blobs.close()
         served, self._failed = self._failed is None, Failed(Fault.OFFLINE, "closed")
         if served:
@@ -318,10 +325,25 @@ class Device:
         self.stop_serving(f"blobs: {error}")
 
     def _index_damaged(self, error: Exception) -> None:
-        """Stop serving; a mark lets the next start rebuild the index from the journal."""
-        self.stop_serving(f"{error}; the next start rebuilds the index")
-        mark = partial(opening.mark_index_damaged, self._path, self._disk)
-        self._index_lane.submit(mark, lambda outcome: None)
+        """Serve nothing until the index has been rebuilt from the journal."""
+        if self._failed is None:
+            self.stop_serving(f"the index is damaged and being rebuilt: {error}")
+            self._tasks.spawn("rebuild", self._rebuild(str(error)))
+
+    async def _rebuild(self, damage: str) -> None:
+        await self._upkeep.idle()
+        while not self._journal.idle:
+            await self._drained()
+        try:
+            tables, found = await self._replay_all()
+        except (IndexDamagedError, OSError) as error:
+            self._failed = Failed(Fault.OFFLINE, f"the index can't be rebuilt: {error}")
+            return
+        self._failed = None
+        self._serve(tables, found, damage)
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        self._failed = Failed(Fault.OFFLINE, f"{name}: {error!r}")
 
     def _note(self, text: str) -> None:
         self._notes = [*self._notes[-NOTES_MAX + 1 :], text]

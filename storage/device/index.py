@@ -133,6 +133,18 @@ class LmdbIndex:
             else:
                 yield whole, value
 
+    def neighbours(self, table: Table, key: bytes) -> list[tuple[bytes, bytes]]:
+        try:
+            if len(key) >= KEY_MAX_BYTES:
+                return []  # the marker's table and the long one are ordered by hashes
+            cursor = self._reader.cursor(self._tables[table])
+            found = [cursor.item()] if cursor.set_range(key) else []
+            if cursor.prev() if found else cursor.last():
+                found.insert(0, cursor.item())
+            return [(near, value) for near, value in found if len(near) < KEY_MAX_BYTES]
+        except lmdb.Error as error:
+            raise _foreign(error) from error
+
     def begin(self) -> "LmdbWriter":
         try:
             return LmdbWriter(self._env.begin(write=True), self._tables, self._long)

@@ -63,6 +63,12 @@ class Index(Protocol):
         The iterator must not be used after `publish`, `grow` or `close`.
         """
 
+    def neighbours(self, table: Table, key: bytes) -> list[tuple[bytes, bytes]]:
+        """The pairs right before and right after `key`, which is not there. IndexDamagedError.
+
+        Where a flipped bit made one key into another, a look for the old one ends beside the new one.
+        """
+
     def begin(self) -> IndexWriter:
         """Start a transaction."""
 

@@ -30,14 +30,22 @@ class MemoryIndex:
         return self._published[table].get(key)
 
     def scan(self, table: Table, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        rows = self._published[table]
-        keys = self._order.get(table)
-        if keys is None:
-            keys = self._order[table] = sorted(rows)
+        rows, keys = self._published[table], self._keys(table)
         for i in range(bisect_left(keys, start), len(keys)):
             if end and keys[i] >= end:
                 return
             yield keys[i], rows[keys[i]]
+
+    def _keys(self, table: Table) -> list[bytes]:
+        keys = self._order.get(table)
+        if keys is None:
+            keys = self._order[table] = sorted(self._published[table])
+        return keys
+
+    def neighbours(self, table: Table, key: bytes) -> list[tuple[bytes, bytes]]:
+        rows, keys = self._published[table], self._keys(table)
+        at = bisect_left(keys, key)
+        return [(near, rows[near]) for near in keys[max(0, at - 1) : at + 1]]
 
     def begin(self) -> "MemoryWriter":
         return MemoryWriter(self, {table: dict(rows) for table, rows in self._committed.items()})

@@ -18,9 +18,6 @@ from storage.device.index_contract import Index, OpenIndex
 from storage.device.record import SEGMENT_HEADER_BYTES
 from storage.device.segments import SegmentFiles, segment_name
 
-INDEX_DAMAGED: Final = "index-damaged"
-"""A file of this name asks the next start to rebuild the index."""
-
 STARTS: Final = "starts"
 """A file with one byte for each start since the last that lasted."""
 
@@ -80,8 +77,6 @@ def open_sound_index(
 
 
 def _known_damage(path: str, disk: Disk, verify_index: VerifyIndex) -> str:
-    if INDEX_DAMAGED in disk.list_dir(path):
-        return "found damaged while it was in use"
     if _count_start(path, disk) >= STARTS_SUSPECT:
         return verify_index(f"{path}/index")
     return ""
@@ -110,13 +105,4 @@ def set_index_aside(path: str, disk: Disk) -> None:
     number = next(n for n in range(len(taken) + 1) if f"index-{n}" not in taken)
     disk.rename(f"{path}/index", f"{path}/quarantine/index-{number}")
     disk.make_dirs(f"{path}/index")
-    disk.sync_dir(path)
-    if INDEX_DAMAGED in disk.list_dir(path):
-        disk.unlink(f"{path}/{INDEX_DAMAGED}")
-        disk.sync_dir(path)
-
-
-def mark_index_damaged(path: str, disk: Disk) -> None:
-    """On a lane: leave the mark, durably. OSError; FileExistsError where it is there already."""
-    disk.create(f"{path}/{INDEX_DAMAGED}").close()
     disk.sync_dir(path)

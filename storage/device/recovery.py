@@ -4,6 +4,7 @@ With no checkpoint in the index (a new one, or one that was damaged and set asid
 replayed: it always holds each row's newest record, because compaction moves what is live.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -27,7 +28,10 @@ from storage.device.replay import SegmentFindings, header_format, read_segment
 from storage.device.segments import SegmentFiles
 from storage.device.shards import split_key
 
-FLUSH_ROWS: Final = 16_384
+SLICE_RECORDS: Final = 100
+"""Records applied per turn of the loop: about a millisecond."""
+
+FLUSH_ROWS: Final = 4096
 """A long replay writes a checkpoint after so many rows."""
 
 
@@ -98,19 +102,19 @@ class Recovery:
         incarnation: bytes,
         replayer: Replayer,
         flush: Callable[[Position], None],
+        unflushed: Callable[[], int],
     ) -> None:
+        """flush: write a checkpoint of what is applied. unflushed: rows applied that none has."""
         self._disk = disk
         self._files = files
         self._seed = salt(incarnation)
         self._replayer = replayer
         self._flush = flush
+        self._unflushed = unflushed
         self._bad_payloads = 0
 
-    def run(self, position: Position | None, unflushed: Callable[[], int]) -> Recovered:
-        """Replay from `position`, or everything; cut off an unfinished write. OSError.
-
-        unflushed: rows applied that no checkpoint has.
-        """
+    async def run(self, position: Position | None) -> Recovered:
+        """Replay from `position`, or everything; cut off an unfinished write. OSError."""
         numbers = self._files.look()
         start = position or Position(numbers[0] if numbers else 0, 0)
         numbers = [number for number in numbers if number >= start.segment]
@@ -123,7 +127,7 @@ class Recovery:
             view = self._view(number, offset)
             if offset > len(view) or (number == numbers[0] and len(view) < SEGMENT_HEADER_BYTES):
                 return self._stopped(end, f"journal segment {number} is cut short")
-            fault, found = self._segment(view, number, offset, last)
+            fault, found = await self._segment(view, number, offset, last)
             if fault:
                 return self._stopped(Position(number, found.end if found else offset), fault)
             assert found is not None
@@ -135,29 +139,34 @@ class Recovery:
                 del view
                 self._cut(number, found.end)
             end = Position(number, found.end)
-            if unflushed() >= FLUSH_ROWS:
-                self._flush(end)
         if position is None:
             self._replayer.drop_lost_hints(self._files.known)
         return Recovered(end, "", self._replayer.count, self._bad_payloads)
 
-    def _segment(
+    async def _segment(
         self, view: memoryview, number: int, offset: int, last: bool
     ) -> tuple[str, SegmentFindings | None]:
         version = header_format(view)
         if version not in {None, FORMAT}:
             return f"journal segment {number} has format {version}, not {FORMAT}", None
         found = read_segment(view, number, offset, self._seed, has_successor=not last)
-        for record in found.records:
-            try:
-                self._replayer.apply(number, record)
-            except (ValueError, msgspec.MsgspecError) as error:
-                return f"journal segment {number}, offset {record.start}: {error}", found
+        try:
+            await self._apply(number, found.records)
+        except (ValueError, msgspec.MsgspecError) as error:
+            return f"journal segment {number} can't be understood: {error}", found
         self._bad_payloads += found.bad_payloads
         if found.damaged is not None:
             text = f"journal segment {number} is damaged at offset {found.damaged}"
             return f"{text}: acknowledged rows are lost; replace the device", found
         return "", found
+
+    async def _apply(self, number: int, records: list[Record]) -> None:
+        for count, record in enumerate(records, 1):
+            self._replayer.apply(number, record)
+            if count % SLICE_RECORDS == 0:
+                if self._unflushed() >= FLUSH_ROWS:
+                    self._flush(Position(number, record.end))
+                await asyncio.sleep(0)
 
     def _stopped(self, end: Position, fault: str) -> Recovered:
         return Recovered(end, fault, self._replayer.count, self._bad_payloads)

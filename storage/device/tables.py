@@ -66,7 +66,7 @@ class Tables:
             config.compact_bytes_per_s,
         )
 
-    def replay(self) -> Recovered:
+    async def replay(self) -> Recovered:
         """Apply what the journal has behind the index's checkpoint. IndexDamagedError, OSError."""
         position = read_position(self.index)
         recovery = Recovery(
@@ -75,8 +75,9 @@ class Tables:
             self._incarnation,
             Replayer(self.rows, self.garbage, self.committed),
             self.checkpointer.run_now,
+            lambda: self.rows.dirty_rows,
         )
-        return recovery.run(position, lambda: self.rows.dirty_rows)
+        return await recovery.run(position)
 
     @property
     def dirty(self) -> bool:

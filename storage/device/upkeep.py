@@ -130,6 +130,10 @@ class Upkeep:
         if self._tables is not None and self._tables.rows.dirty_rows >= self._config.checkpoint_rows:
             self._begin(self._tables)
 
+    async def idle(self) -> None:
+        """Wait until no checkpoint is under way."""
+        await self._idle.wait()
+
     async def checkpoint(self) -> None:
         """Write what is applied now into the index; wait until it is there, or could not be."""
         await self._idle.wait()
