@@ -148,9 +148,9 @@ class SwiftApp:
     # -- accounts, containers, objects --
 
     async def _answer(self, request: SwiftRequest) -> web.StreamResponse:
-        request.common.update(await cors.headers_for_origin(self._store, request))
         if request.method == "OPTIONS":
             return await cors.answer_options(self._store, request)
+        request.common.update(await cors.headers_for_origin(self._store, request))
         request.caller = await self._admit(request)
         if request.method == "PUT" and "extract-archive" in request.query:
             return await extract_archive(self._store, request)
