@@ -1,0 +1,75 @@
+# The project's commands. Each installs what it needs; nothing comes from anywhere but PyPI and Debian.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+ARGS ?=
+# Clients that tests run and that PyPI does not have.
+CLIENTS := restic rclone
+PIP := $(BIN)/pip --disable-pip-version-check --quiet --no-input
+
+help: ## this text
+	@printf 'make TARGET [ARGS="…"], in a fresh clone or an old one:\n\n'
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+	@printf '\nJOBS=%s processes run the tests; PYTHON=%s makes %s.\n' '$(JOBS)' '$(PYTHON)' '$(VENV)'
+
+up: $(VENV)/.store ## start a store, print its endpoint, keys and what to try; Ctrl-C stops it, data stay
+	@exec $(BIN)/atoll up $(ARGS)
+
+test: $(VENV)/.dev clients ## run all tests; ARGS go to pytest
+	@$(BIN)/pytest -n $(JOBS) $(ARGS)
+
+check: $(VENV)/.dev ## format, lint, types, import order
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## measure the store; a table, a picture and results.json under bench/
+	@$(BIN)/atoll bench all $(ARGS)
+
+lock: $(VENV)/.dev ## write requirements.lock from what is installed now
+	@{ sed -n '/^#/p' requirements.lock; $(PIP) freeze --exclude-editable; } > requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+# ---- what is installed ---------------------------------------------------------------------------
+
+$(BIN)/python:
+	@if ! $(PYTHON) -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y python3-venv >/dev/null; \
+	  else \
+	    echo "make: $(PYTHON) must be Python 3.11 or newer with venv (on Debian: apt-get install python3-venv)" >&2; exit 1; \
+	  fi; \
+	fi
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.store: pyproject.toml requirements.lock | $(BIN)/python
+	@echo "installing the store into $(VENV)"
+	@$(PIP) install --constraint requirements.lock --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml requirements.lock | $(BIN)/python
+	@echo "installing the store and its tests into $(VENV)"
+	@$(PIP) install --constraint requirements.lock --editable '.[dev]'
+	@touch $@ $(VENV)/.store
+
+clients:
+	@missing=''; for name in $(CLIENTS); do command -v "$$name" >/dev/null || missing="$$missing $$name"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing$$missing"; apt-get update -qq; \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	  else \
+	    echo "missing:$$missing. Install them (on Debian: sudo apt-get install$$missing); tests that run them will fail" >&2; \
+	  fi; \
+	fi
+
+.PHONY: help up test check bench lock clients
