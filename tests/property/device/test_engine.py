@@ -1,0 +1,168 @@
+"""The engine against the in-memory twin: same messages, same answers, through crashes and more."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from storage.memory import MemoryDevice
+from storage.types import (
+    SEAL_NAME,
+    ZERO_STAMP,
+    Accept,
+    Count,
+    Prepare,
+    Read,
+    RowMessage,
+    Scan,
+    Want,
+    Write,
+)
+from tests.crash.device_rig import DeviceRig, ManualClock
+from tests.crash.recording_disk import RecordingDisk
+
+SHARDS = st.sampled_from([b"a", b"b/1"])
+NAMES = st.sampled_from([SEAL_NAME, b"n", b"n\0", b"m/1", b"m/2", b"x" * 520 + b"1", b"x" * 520])
+COUNTERS = st.integers(1, 40)
+FLAGS = st.sampled_from([0, 0, 0, 1, 2, 4])
+SIZES = st.sampled_from([0, 1, 300, 2000])
+
+
+def stamp(number: int) -> bytes:
+    """A stamp; equal numbers make equal stamps, so that messages repeat and overtake."""
+    return (number * 1000).to_bytes(8, "big") + b"client-1"
+
+
+def payload_of(version: bytes, size: int) -> bytes:
+    """The payload that a version always has."""
+    return (version * 64)[:size]
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """Sends the same to both; the engine also crashes, checkpoints and compacts."""
+
+    @initialize()
+    def start(self) -> None:
+        """Open an empty device."""
+        self.runner = asyncio.Runner()
+        self.clock = ManualClock(1)
+        self.twin = MemoryDevice(3, self.clock)
+        self.rig: DeviceRig = self.run(DeviceRig.open(RecordingDisk(), self.clock))
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run on this machine's loop."""
+        return self.runner.run(work)
+
+    def teardown(self) -> None:
+        """Close the device and the loop."""
+        if hasattr(self, "rig"):
+            self.run(self.rig.device.close())
+            self.runner.close()
+
+    def check(self, *sent: tuple[RowMessage, bytes]) -> None:
+        """Both give the same answers to messages sent at once."""
+        expected: list[Any] = []
+        for message, payload in sent:
+            self.twin.send(message, payload, 1e9, lambda *both: expected.append(both))
+
+        async def ask() -> list[Any]:
+            return list(await asyncio.gather(*(self.rig.send(*one) for one in sent)))
+
+        assert self.run(ask()) == expected
+
+    @rule(sends=st.lists(st.tuples(SHARDS, NAMES, COUNTERS, FLAGS, SIZES), min_size=1, max_size=4))
+    def write(self, sends: list[tuple[bytes, bytes, int, int, int]]) -> None:
+        """Some plain writes at once, old ones among them."""
+        messages = []
+        for shard, name, number, flags, size in sends:
+            version = stamp(number) + ZERO_STAMP
+            message = Write(shard, name, version, flags, size, b"h%d" % number)
+            messages.append((message, payload_of(version, size)))
+        self.check(*messages)
+
+    @rule(shard=SHARDS, name=NAMES, base=COUNTERS, ballot=COUNTERS, flags=FLAGS, size=SIZES)
+    def accept(self, shard: bytes, name: bytes, base: int, ballot: int, flags: int, size: int) -> None:
+        """A conditional write's second phase."""
+        version = stamp(base) + stamp(ballot)
+        message = Accept(shard, name, version, flags, size, b"a%d" % ballot)
+        self.check((message, payload_of(version, size)))
+
+    @rule(shard=SHARDS, name=NAMES, ballots=st.lists(COUNTERS, min_size=1, max_size=3))
+    def prepare(self, shard: bytes, name: bytes, ballots: list[int]) -> None:
+        """Promises, one after the other."""
+        for ballot in ballots:
+            self.check((Prepare(shard, name, stamp(ballot)), b""))
+
+    @rule(shard=SHARDS, name=NAMES, want=st.integers(Want.VERSION, Want.PAYLOAD))
+    def read(self, shard: bytes, name: bytes, want: int) -> None:
+        """A read."""
+        self.check((Read(shard, name, want), b""))
+
+    @rule(
+        shard=SHARDS, start=NAMES, end=NAMES, prefix=st.sampled_from([b"", b"m/", b"x" * 515]),
+        limit=st.integers(1, 5), digest_only=st.booleans(),
+    )  # fmt: skip
+    def scan(
+        self, shard: bytes, start: bytes, end: bytes, prefix: bytes, limit: int, digest_only: bool
+    ) -> None:
+        """A range read."""
+        self.check((Scan(shard, start, end, limit, digest_only, prefix), b""))
+
+    @rule()
+    def checkpoint(self) -> None:
+        """Write a checkpoint, and give what follows from it its turn."""
+        self.run(self.rig.device.checkpoint())
+
+    @rule()
+    def forget_garbage(self) -> None:
+        """Deal with the oldest hint."""
+        mine = self.run(self.rig.device.list_garbage(0, 1))
+        theirs = self.run(self.twin.list_garbage(0, 1))
+        if mine:
+            self.run(self.rig.device.forget_garbage([mine[0].seq]))
+            self.run(self.twin.forget_garbage([theirs[0].seq]))
+
+    @rule()
+    def restart(self) -> None:
+        """Stop in order, start again."""
+        self.run(self.rig.device.close())
+        self.rig = self.run(DeviceRig.open(self.rig.disk, self.clock))
+
+    @rule(lose_index=st.booleans())
+    def crash(self, lose_index: bool) -> None:
+        """Lose all that is not durable, perhaps the index as well, start again."""
+        self.rig.crash()
+        self.run(asyncio.sleep(0))
+        disk = self.rig.disk
+        image = disk.crashes(len(disk.events)).least()
+        if lose_index:
+            image.index.clear()
+            hints = [hint.seq for hint in self.run(self.twin.list_garbage(0, 100))]
+            self.run(self.twin.forget_garbage(hints))
+        self.rig = self.run(DeviceRig.open(RecordingDisk(image), self.clock))
+        if lose_index:  # a rebuild may bring back hints that were dealt with
+            hints = [hint.seq for hint in self.run(self.rig.device.list_garbage(0, 1000))]
+            self.run(self.rig.device.forget_garbage(hints))
+
+    @invariant()
+    def counts_and_hints_agree(self) -> None:
+        """Counts, whole pages and garbage are the same."""
+        if not hasattr(self, "rig"):
+            return
+        for shard in (b"a", b"b/1"):
+            self.check((Count(shard), b""), (Scan(shard, b"", b"", 100), b""))
+        mine = self.run(self.rig.device.list_garbage(0, 1000))
+        theirs = self.run(self.twin.list_garbage(0, 1000))
+        assert [tuple_of(hint) for hint in mine] == [tuple_of(hint) for hint in theirs]
+
+
+def tuple_of(hint: Any) -> tuple[bytes, bytes, bytes, bytes]:
+    """A hint without its seq and time."""
+    return hint.shard, hint.name, hint.version, hint.manifest
+
+
+TestEngine = EngineMachine.TestCase
+TestEngine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
