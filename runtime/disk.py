@@ -58,6 +58,9 @@ class DiskFile(Protocol):
         Raises OSError (EIO) where they can't be read or the file ends before them.
         """
 
+    def unmap(self, offset: int, length: int) -> None:
+        """Take mapped pages within these bytes out of this process's memory; they stay valid. A hint."""
+
     def start_writeback(self, offset: int, length: int) -> None:
         """Begin to write these appended bytes to the device, so that a later `sync` is short.
 
@@ -172,6 +175,13 @@ class RealFile:
             if step == 0:
                 raise OSError(errno.EIO, "the file ends before the bytes asked for")
             offset += step
+
+    def unmap(self, offset: int, length: int) -> None:
+        start = -(-offset // mmap.PAGESIZE) * mmap.PAGESIZE
+        whole = (offset + length) // mmap.PAGESIZE * mmap.PAGESIZE - start
+        mapped = self._mapped.obj
+        if whole > 0 and isinstance(mapped, mmap.mmap):
+            mapped.madvise(mmap.MADV_DONTNEED, start, whole)
 
     def start_writeback(self, offset: int, length: int) -> None:
         page_cache.start_writeback(self._fd, offset, length)

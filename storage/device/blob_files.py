@@ -76,6 +76,10 @@ class BlobFile:
         start, end = self._span(chunks)
         self._file.load(HEADER_BYTES + start, end - start)
 
+    def let_go(self, start: int, end: int) -> None:
+        """Do not count bytes of the map as this process's memory any longer; they stay valid."""
+        self._file.unmap(HEADER_BYTES + start, end - start)
+
     def _span(self, chunks: range) -> tuple[int, int]:
         chunk_bytes = self.header.chunk_bytes
         return chunks.start * chunk_bytes, min(chunks.stop * chunk_bytes, self.size_bytes)
@@ -113,6 +117,8 @@ class BlobFileReader:
         self._report = report
         self._jobs = 0
         self._closed = False
+        self._let_go_to = 0
+        self._previous = 0
 
     async def read(self, offset: int, length: int) -> Sequence[memoryview]:
         """See BlobReader.read; one view."""
@@ -122,10 +128,18 @@ class BlobFileReader:
             raise ValueError("the blob was closed")
         if length == 0:
             return []
+        self._let_go_behind(offset)
         bad = await self._verify(self._file.covering(offset, length))
         if bad is not None:
             await self._refuse(bad)
         return [self._file.view(offset, offset + length)]
+
+    def _let_go_behind(self, offset: int) -> None:
+        """A stream that goes on has sent what lies before its last read: keep memory bounded."""
+        if offset > self._previous > self._let_go_to:
+            self._file.let_go(self._let_go_to, self._previous)
+            self._let_go_to = self._previous
+        self._previous = offset
 
     async def _verify(self, chunks: range) -> int | None:
         """The first bad one of some chunks, looked at step by step."""

@@ -84,6 +84,9 @@ class MemoryFile:
     def load(self, offset: int, length: int) -> None:
         """All is in memory."""
 
+    def unmap(self, offset: int, length: int) -> None:
+        """Nothing is mapped."""
+
     def drop_cache(self) -> None:
         """There is no cache here."""
 

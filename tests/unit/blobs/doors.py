@@ -106,6 +106,9 @@ class FaultFile:
         self._disk.meet("load")
         self._file.load(offset, length)
 
+    def unmap(self, offset: int, length: int) -> None:
+        self._file.unmap(offset, length)
+
     def drop_cache(self) -> None:
         self._file.drop_cache()
 
