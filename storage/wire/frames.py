@@ -41,7 +41,10 @@ class FrameError(ValueError):
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
-    """One parsed frame. ticks: time left until the deadline in units of TICK_S when it was sent."""
+    """One parsed frame. ticks: time left until the deadline in units of TICK_S when it was sent.
+
+    body: bytes; on bulk connections, where it is large, a bytearray that nobody else holds.
+    """
 
     kind: int
     call: int

@@ -10,6 +10,7 @@ from typing import Final, Protocol, cast
 
 from storage.wire.frames import Bytes, Frame, FrameError, FrameParser, encode_prefix
 from storage.wire.handshake import HANDSHAKE_TIME_S, Handshake, HandshakeError, Role
+from storage.wire.in_place import InPlaceParser
 
 JOIN_MAX_BYTES: Final = 16 * 1024
 """Bodies up to this size are copied into one buffer with their neighbours, longer ones are not."""
@@ -118,17 +119,32 @@ class Link(asyncio.Protocol):
         self.ready = True
         if self._transport is not None:
             self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES[self.role])
+            if self.role is Role.BULK:
+                self._receive_in_place(self._transport)
         self._handler.link_ready()
         if rest:
-            self._parse(rest)
+            self._take(rest)
 
     def _parse(self, data: bytes) -> None:
-        receive = self._handler.frame_received
         try:
-            for frame in self._parser.feed(data):
-                receive(frame)
+            self.take_frames(self._parser.feed(data))
         except FrameError as error:
             self.fail(str(error))
+
+    def _receive_in_place(self, transport: asyncio.Transport) -> None:
+        """Bulk is received by a buffered protocol from now on. Reading pauses for the change: uvloop
+        looks at the protocol's kind when it begins to read."""
+        transport.pause_reading()
+        receiver = _InPlaceReceiver(self)
+        self._take = receiver.feed
+        transport.set_protocol(receiver)
+        transport.resume_reading()
+
+    def take_frames(self, frames: list[Frame]) -> None:
+        """Hand frames to the handler. Raises FrameError."""
+        receive = self._handler.frame_received
+        for frame in frames:
+            receive(frame)
 
     def _end_handshake(self) -> None:
         if self._timer is not None:
@@ -201,6 +217,46 @@ class Link(asyncio.Protocol):
         self.ready = False
         self._take = _ignore
         self._transport.close()
+
+
+class _InPlaceReceiver(asyncio.BufferedProtocol):
+    """The receiving side of a ready bulk link; everything else is the link's."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._parser = InPlaceParser()
+
+    def pause_writing(self) -> None:
+        self._link.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._link.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._link.connection_lost(exc)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._parser.buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        link = self._link
+        link.heard = True
+        if not link.ready:
+            return  # it is being closed
+        try:
+            link.take_frames(self._parser.received(nbytes))
+        except FrameError as error:
+            link.fail(str(error))
+
+    def feed(self, data: bytes) -> None:
+        """What arrived together with the end of the handshake."""
+        view = memoryview(data)
+        while view and self._link.ready:
+            buffer = self._parser.buffer()
+            count = min(len(buffer), len(view))
+            buffer[:count] = view[:count]
+            view = view[count:]
+            self.buffer_updated(count)
 
 
 def _ignore(data: bytes) -> None:

@@ -24,6 +24,10 @@ class RecordingTransport(asyncio.Transport):
         self.closed = False
         self.reading = True
         self.high = -1
+        self.protocol: asyncio.BaseProtocol | None = None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.writes.append([bytes(data)])
@@ -120,6 +124,48 @@ async def test_both_ends_become_ready_with_their_role() -> None:
         assert client.recorder.ready == server.recorder.ready == 1
         assert client.link.role is server.link.role is role
         assert client.transport.high == server.transport.high == WRITE_BUFFER_BYTES[role]
+
+
+def receive(end: End, data: bytes) -> None:
+    """Let a bulk end receive as its loop would."""
+    protocol = end.transport.protocol
+    assert isinstance(protocol, asyncio.BufferedProtocol)
+    while data and not end.transport.aborted:
+        buffer = memoryview(protocol.get_buffer(-1))
+        count = min(len(buffer), len(data))
+        buffer[:count] = data[:count]
+        protocol.buffer_updated(count)
+        data = data[count:]
+
+
+async def test_bulk_is_received_in_place() -> None:
+    client, server = connected(Role.BULK)
+    assert server.transport.reading
+    body = bytes(range(256)) * 1000
+    send(client, 1, body)
+    send(client, 2)
+    await asyncio.sleep(0)
+    receive(server, client.take())
+    assert [frame.body for frame in server.recorder.frames] == [body, b""]
+    assert server.link.heard
+    receive(server, frame_bytes(3, kind=99) + frame_bytes(4))
+    assert server.transport.aborted
+    assert len(server.recorder.frames) == 2
+
+
+async def test_bulk_garbage_closes_the_connection() -> None:
+    _, server = connected(Role.BULK)
+    receive(server, b"\xff" * 100)
+    assert server.transport.aborted
+
+
+async def test_a_bulk_frame_may_come_with_the_last_word_of_the_handshake() -> None:
+    client, server = client_end(Role.BULK), server_end()
+    server.link.data_received(client.take())
+    client.link.data_received(server.take())
+    server.link.data_received(client.take() + frame_bytes(7) + frame_bytes(8, bytes(200_000))[:-1])
+    receive(server, bytes(1))
+    assert [frame.call for frame in server.recorder.frames] == [7, 8]
 
 
 async def test_frames_of_one_turn_leave_in_one_write() -> None:
