@@ -399,10 +399,16 @@ class Containers:
             sum(count.rows for count in counts), sum(count.size_bytes for count in counts)
         )
 
-    async def account_stat(self, account: str) -> AccountStat:
-        """See `Store.account_stat`."""
+    async def account_meta(self, account: str) -> dict[str, str]:
+        """See `Store.account_meta`."""
         row = await self._rows.read(account_shard(account), ACCOUNT_NAME, Want.HEAD)
         meta = _decode_meta(row.value.head) if row.live else {}
+        meta.pop(_NONCE, None)
+        return meta
+
+    async def account_stat(self, account: str) -> AccountStat:
+        """See `Store.account_stat`."""
+        meta = await self.account_meta(account)
         totals = PolicyUsage(0, 0, 0)
         by_policy: dict[str, PolicyUsage] = {}
         created_ns = 0
@@ -423,7 +429,6 @@ class Containers:
             oldest = min((c.head.created_ns for c in found), default=0)
             created_ns = min(filter(None, (created_ns, oldest)), default=0)
             marker, more = page.next_marker, page.next_marker != ""
-        meta.pop(_NONCE, None)
         return AccountStat(
             totals.containers, totals.objects, totals.size_bytes, meta, created_ns, by_policy
         )

@@ -44,6 +44,9 @@ class Store(Protocol):
     async def account_stat(self, account: str) -> AccountStat:
         """Totals and metadata; an account exists as soon as it is asked for."""
 
+    async def account_meta(self, account: str) -> dict[str, str]:
+        """The account's metadata alone: one row is read, whatever the account holds."""
+
     async def update_account(self, account: str, changes: dict[str, str]) -> None:
         """Set metadata (names lower-case); an empty value removes. Raises MetadataTooLarge."""
 

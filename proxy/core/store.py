@@ -58,6 +58,7 @@ class CoreStore:
         self.copy_object = self.objects.copy
         self.list_objects = self.objects.list_objects
         self.account_stat = self._containers.account_stat
+        self.account_meta = self._containers.account_meta
         self.update_account = self._containers.update_account
         self.list_containers = self._containers.page
         self.update_container = self._containers.update

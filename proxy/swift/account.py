@@ -42,7 +42,8 @@ def check_account_name(name: str) -> None:
 async def get_account(store: Store, request: SwiftRequest) -> web.Response:
     """Totals, metadata and the listing of containers; 204 where there is nothing to list."""
     media_type = formats.wanted_format(request.query, request.header("Accept"))
-    headers = account_headers(await store.account_stat(request.target.account))
+    stat = await store.account_stat(request.target.account)
+    headers = account_headers(stat, stat.created_ns or request.now_ns)
     content_type = formats.with_charset(media_type)
     if request.method == "HEAD":
         return request.answer(204, b"", headers, content_type)
@@ -54,20 +55,20 @@ async def post_account(store: Store, request: SwiftRequest) -> web.Response:
     """Set and remove metadata."""
     changes = metadata_changes(request.headers, "account")
     if changes:
-        stat = await store.account_stat(request.target.account)
-        merged(stat.meta, changes)  # refused here where the sum is too much
+        current = await store.account_meta(request.target.account)
+        merged(current, changes)  # refused here where the sum is too much
         await store.update_account(request.target.account, changes)
     return request.answer(204)
 
 
-def account_headers(stat: AccountStat) -> dict[str, str]:
-    """Totals, also by storage policy, and metadata."""
+def account_headers(stat: AccountStat, created_ns: int) -> dict[str, str]:
+    """Totals, also by storage policy, and metadata. created_ns: since when it counts as there."""
     headers = {
         "X-Account-Container-Count": str(stat.containers),
         "X-Account-Object-Count": str(stat.objects),
         "X-Account-Bytes-Used": str(stat.size_bytes),
-        "X-Timestamp": timestamp(stat.created_ns),
-        "X-Put-Timestamp": timestamp(stat.created_ns),
+        "X-Timestamp": timestamp(created_ns),
+        "X-Put-Timestamp": timestamp(created_ns),
         "Accept-Ranges": "bytes",
     }
     for name, usage in stat.by_policy.items():

@@ -23,7 +23,7 @@ from proxy.swift.bulk import bulk_delete
 from proxy.swift.container import container
 from proxy.swift.copy import copy_object
 from proxy.swift.delete import delete_object
-from proxy.swift.errors import ERRORS, SwiftError, answer_for, method_not_allowed
+from proxy.swift.errors import CLIENT_GONE, SwiftError, answer_for, method_not_allowed
 from proxy.swift.formats import to_json
 from proxy.swift.get import get_object
 from proxy.swift.post import post_object
@@ -42,6 +42,9 @@ from runtime.randomness import Randomness, SystemRandomness
 
 AUTH_PATHS: Final = ("/auth/v1.0", "/auth/v1")
 JSON: Final = "application/json; charset=UTF-8"
+CLIENT_LEFT: Final = (ConnectionError, TimeoutError)
+"""What an answer ends with when its client is gone or takes nothing: no fault of ours."""
+
 _TRANS_ID_BYTES: Final = 11
 
 
@@ -84,9 +87,12 @@ class SwiftApp:
         try:
             return await self._route(request, now_ns, common)
         except Exception as error:
-            if not isinstance(error, SwiftError) and type(error) not in ERRORS:
+            if not isinstance(error, CLIENT_LEFT) and answer_for(error).status == 500:
                 self._on_fault(error)
-            return error_response(request, answer_for(error), common)
+            if request.writer.output_size > 0:  # an answer was under way: it can only be cut off
+                raise ConnectionResetError("the answer could not be finished") from error
+            gone = SwiftError(CLIENT_GONE) if isinstance(error, CLIENT_LEFT) else error
+            return error_response(request, answer_for(gone), common)
 
     def _trans_id(self, now_ns: int) -> str:
         """`tx`, 21 random hex digits, `-`, the time in 10: the form that Swift's clients know."""
@@ -192,7 +198,7 @@ class SwiftApp:
         url = tempurl.parse(request.query)
         target, method = request.target, request.method
         tempurl.check_use(url, method, target, request.headers, request.query)
-        account_keys = (await self._store.account_stat(target.account)).meta
+        account_keys = await self._store.account_meta(target.account)
         container_keys = await self._container_meta(target)
         remote = request.http.remote or ""
         need = tempurl.need_of(method)

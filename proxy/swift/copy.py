@@ -99,7 +99,7 @@ async def _copy(
     goal = await open_container(store, caller, target.account, target.container, Need.WRITE)
     for _ in range(COPY_TRIES):
         found = await store.head_object(origin, source.name)
-        check_conditions(request.headers, found.head, {})
+        check_conditions(request.headers, found.head.etag, found.head, {})
         try:
             made = await _copy_seen(store, request, (origin, found), (goal, target.name))
         except PreconditionFailed:  # the source is another one by now: its metadata, too

@@ -13,7 +13,7 @@ from proxy.core.contract import Store
 from proxy.core.errors import NoSuchContainer
 from proxy.swift import account, container
 from proxy.swift.errors import SwiftError
-from proxy.swift.request import SwiftRequest
+from proxy.swift.request import EXPOSE, SwiftRequest
 
 OBJECT_METHODS: Final = ("COPY", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT")
 _EXPOSED: Final = (
@@ -87,7 +87,7 @@ async def headers_for_origin(store: Store, request: SwiftRequest) -> dict[str, s
     exposed = [*_EXPOSED, *meta.get(_EXPOSE, "").split()]
     return {
         **_origin_headers(meta, origin),
-        "Access-Control-Expose-Headers": ", ".join(exposed),
+        EXPOSE: ", ".join(exposed),
     }
 
 

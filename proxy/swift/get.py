@@ -64,7 +64,7 @@ def shown_headers(request: SwiftRequest, head: ObjectHead) -> dict[str, str]:
 def answer_head(request: SwiftRequest, info: ObjectInfo) -> web.Response:
     """The answer to HEAD: the headers of GET with the length of the whole."""
     headers = shown_headers(request, info.head)
-    check_conditions(request.headers, info.head, headers)
+    check_conditions(request.headers, info.head.etag, info.head, headers)
     response = request.answer(200, b"", headers, headers.get("Content-Type", HTML))
     response.headers["Content-Length"] = str(info.head.size_bytes)
     return response
@@ -78,7 +78,7 @@ async def send_object(request: SwiftRequest, opened: OpenObject) -> web.StreamRe
     as `OpenObject.stream` does before the first byte is sent."""
     head = opened.info.head
     headers = shown_headers(request, head)
-    check_conditions(request.headers, head, headers)
+    check_conditions(request.headers, head.etag, head, headers)
     ranges = _wanted_ranges(request, head)
     if ranges is None:
         return await _send_range(request, opened, 200, headers, ByteRange(0, head.size_bytes))

@@ -46,10 +46,11 @@ def object_headers(head: ObjectHead) -> dict[str, str]:
 
 
 def check_conditions(
-    request_headers: Mapping[str, str], head: ObjectHead, headers: Mapping[str, str]
+    request_headers: Mapping[str, str], etag: str, head: ObjectHead, headers: Mapping[str, str]
 ) -> None:
-    """Raises SwiftError 304 or 412 where the request's conditions say so."""
-    verdict = evaluate(parse_conditions(request_headers), head.etag, modified_s(head))
+    """Raises SwiftError 304 (with `headers`) or 412 where the request's conditions say so. etag: that
+    of what would be sent, without quotes."""
+    verdict = evaluate(parse_conditions(request_headers), etag, modified_s(head))
     if verdict is Verdict.NOT_MODIFIED:
         raise SwiftError(304, headers=headers)
     if verdict is Verdict.FAILED:

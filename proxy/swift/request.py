@@ -24,8 +24,12 @@ from proxy.swift.errors import (
 
 API_VERSIONS: Final = ("v1", "v1.0")
 QUERY_PARAMETERS_MAX: Final = 100
+DRAIN_MAX_BYTES: Final = 1024 * 1024
+"""An unwanted body up to this long is read to its end, so that the connection stays good."""
+
 TEXT: Final = "text/plain; charset=utf-8"
 HTML: Final = "text/html; charset=UTF-8"
+EXPOSE: Final = "Access-Control-Expose-Headers"
 _TRUE_WORDS: Final = frozenset(("true", "1", "yes", "on", "t", "y"))
 
 
@@ -104,9 +108,16 @@ def is_true(value: str) -> bool:
     return value.strip().lower() in _TRUE_WORDS
 
 
-def body_unread(http: web.BaseRequest) -> bool:
-    """True where the client still waits to send a body (`Expect: 100-continue`) that nobody wants."""
-    return "Expect" in http.headers and not http.content.is_eof() and http.content.total_bytes == 0
+def must_close(http: web.BaseRequest) -> bool:
+    """True where what is left of the request's body spoils the connection for the next request.
+
+    A client that was not told to continue may send its body after all, or not; a long body is not
+    worth reading to its end.
+    """
+    if http.content.is_eof():
+        return False
+    length = http.headers.get("Content-Length")
+    return "Expect" in http.headers or length is None or int(length) > DRAIN_MAX_BYTES
 
 
 class SwiftRequest:
@@ -159,8 +170,14 @@ class SwiftRequest:
         return IncomingBody(self.http)
 
     def answer_headers(self, headers: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The common headers with `headers` over them, safe to send."""
-        return {**self.common, **{name: safe_value(text) for name, text in (headers or {}).items()}}
+        """The common headers with `headers` over them, safe to send; a page of another origin may
+        read the user metadata among them."""
+        own = {name: safe_value(text) for name, text in (headers or {}).items()}
+        exposed = self.common.get(EXPOSE)
+        if exposed is None:
+            return {**self.common, **own}
+        meta = [name.lower() for name in own if "-meta-" in name.lower()]
+        return {**self.common, EXPOSE: ", ".join([exposed, *meta]), **own}
 
     def answer(
         self,
@@ -180,14 +197,13 @@ def make_response(
     headers: Mapping[str, str],
     content_type: str,
 ) -> web.Response:
-    """A response; one that leaves an expected body unread closes the connection, for the client may
-    take the line for free while the server waits for the body."""
+    """A response; where the request's body is left unread it may close the connection."""
     data = body.encode("utf-8", "surrogateescape") if isinstance(body, str) else body
     reason = phrase(status) if status == CLIENT_GONE else None
     response = web.Response(
         status=status, reason=reason, body=data, headers={"Content-Type": content_type, **headers}
     )
-    if body_unread(http):
+    if must_close(http):
         response.force_close()
     return response
 

@@ -192,7 +192,7 @@ async def get_manifest(
         "Content-Type": formats.with_charset(formats.JSON),
         "Etag": md5_hex(body),
     }
-    check_conditions(request.headers, head, headers)
+    check_conditions(request.headers, headers["Etag"], head, headers)
     return request.answer(200, body, headers, headers["Content-Type"])
 
 

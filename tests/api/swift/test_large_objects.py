@@ -106,6 +106,8 @@ def test_the_manifest_itself(wire: Wire, segments: str) -> None:
     assert wire("GET", f"{segments}/again").body == b"a" * 10 + WHOLE[100_000:] + b"inline"
     listed = {entry["name"]: entry for entry in wire("GET", segments, "format=json").json}
     assert listed["m"]["hash"] == md5(shown.body)
+    own = {"If-None-Match": md5(shown.body)}
+    assert wire("GET", path, "multipart-manifest=get", own).status == 304
     head = wire("HEAD", path, "multipart-manifest=get")
     assert head.headers["content-length"] == str(len(shown.body))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.swift.conftest import Endpoint
 from tests.api.swift.test_accounts import check_common
 from tests.api.swift.wire import Wire
 
@@ -145,6 +146,24 @@ def test_a_body_that_breaks_off_changes_nothing(wire: Wire, container: str) -> N
             + b"x" * 400_000
         )
     assert wire("GET", f"{container}/o").body == b"old"
+
+
+def test_a_client_that_leaves_early_is_no_fault(wire: Wire, container: str, endpoint: Endpoint) -> None:
+    wire("PUT", f"{container}/o", body=bytes(30_000_000))
+    with socket.create_connection((wire.host, wire.port), timeout=20) as sock:
+        sock.sendall(
+            f"GET /v1/AUTH_demo/{container}/o HTTP/1.1\r\nHost: x\r\n"
+            f"X-Auth-Token: {wire.token}\r\n\r\n".encode()
+        )
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200 OK")
+    assert wire("HEAD", f"{container}/o").status == 200
+    assert endpoint.faults == []
+
+
+def test_an_unwanted_body_does_not_spoil_the_connection(wire: Wire) -> None:
+    for size in (10, 500_000):
+        assert wire("PUT", "no-such-container/o", body=b"x" * size).status == 404
+        assert wire("GET", query="limit=1").status in (200, 204)
 
 
 def test_names(wire: Wire, container: str) -> None:

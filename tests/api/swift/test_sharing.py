@@ -248,8 +248,11 @@ def test_options(wire: Wire, nobody: Wire, shared: str) -> None:
 def test_answers_to_pages(wire: Wire, nobody: Wire, shared: str) -> None:
     assert access_headers(wire("GET", f"{shared}/o", headers=PAGE)) == {}
     allow(wire, shared, "*")
+    wire("POST", f"{shared}/o", headers={"X-Object-Meta-A": "1"})
     found = access_headers(wire("GET", f"{shared}/o", headers=PAGE))
     assert found["access-control-allow-origin"] == "*"
-    assert "x-extra" in found["access-control-expose-headers"].split(", ")
-    assert access_headers(nobody("GET", f"{shared}/o", headers=PAGE)) == found
+    exposed = found["access-control-expose-headers"].split(", ")
+    assert {"x-extra", "etag", "x-object-meta-a"} <= set(exposed)
+    refused = nobody("GET", f"{shared}/o", headers=PAGE)
+    assert (refused.status, refused.headers["access-control-allow-origin"]) == (401, "*")
     assert access_headers(wire("GET", f"{shared}/o")) == {}

@@ -51,7 +51,7 @@ def parse(xml: bytes) -> ElementTree.Element:
 
 
 def test_xml_is_well_formed_whatever_the_names() -> None:
-    records = [
+    records: list[tuple[str, formats.Record]] = [
         ("object", {"name": "a<&>\"'", "bytes": 1}),
         ("subdir", {"subdir": 'dir "<&>"/'}),
     ]
