@@ -16,7 +16,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -53,7 +53,9 @@ def clean_environment(**added: str) -> dict[str, str]:
 class RunningStore:
     """One `atoll up`. folder: has its configuration, data and output. options: configuration keys."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], options: Mapping[str, object]) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], options: Mapping[str, object]
+    ) -> None:
         self.folder = folder
         self.data = folder / "data"
         self.config = folder / "atoll.toml"
@@ -61,7 +63,13 @@ class RunningStore:
         self.port = free_port()
         self.admin_port = free_port()
         self._environment = dict(environment)
-        self._options = {"workers": 2, **options}
+        self._options = {
+            "data": "data",
+            "workers": 2,
+            "port": self.port,
+            "admin_port": self.admin_port,
+            **options,
+        }
         self._secure = "tls_certificate" in options
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -129,10 +137,9 @@ class RunningStore:
         """Start it and wait until it serves."""
         self.config.write_text(self._config_text())
         command = [sys.executable, "-m", "tools.main", "up", "--config", str(self.config)]
-        command += ["--port", str(self.port), "--admin-port", str(self.admin_port)]
         with self.output.open("wb") as output:
             self._process = subprocess.Popen(
-                [*command, "--data", str(self.data)],
+                command,
                 cwd=REPOSITORY,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -167,6 +174,18 @@ class RunningStore:
             except (OSError, http.client.HTTPException):
                 return False
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the supervisor, as a terminal or an init system does."""
+        os.kill(self.pid, number)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Ask until it holds; StoreFailed where it does not within START_DEADLINE_S."""
+        deadline = time.monotonic() + START_DEADLINE_S
+        while not condition():
+            if time.monotonic() > deadline:
+                raise StoreFailed(f"what was waited for did not come:\n{self.banner}")
+            time.sleep(POLL_S)
+
     def stop(self) -> None:
         """SIGTERM, as an operator does; it must exit 0 and take its workers with it."""
         assert self._process is not None
@@ -193,7 +212,9 @@ class RunningStore:
 
     def _group_lives(self) -> bool:
         """Whether any process of the group runs; one that nobody waits for (a zombie) does not."""
-        return any(_runs_in_group(int(name), self.pid) for name in os.listdir("/proc") if name.isdigit())
+        return any(
+            _runs_in_group(int(name), self.pid) for name in os.listdir("/proc") if name.isdigit()
+        )
 
     def restart(self) -> None:
         """Start again on the same data and ports, after `stop` or `kill`."""
