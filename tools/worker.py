@@ -258,6 +258,7 @@ class _Worker:
             max_line_size=LINE_MAX_BYTES,
             max_field_size=HEADER_FIELD_MAX_BYTES,
             read_bufsize=READ_BUFFER_BYTES,
+            auto_decompress=False,  # what clients store with Content-Encoding is stored as it came
         )
         certificate = None
         if config.tls_certificate:
