@@ -7,6 +7,7 @@ Large objects go out through `proxy.http.send_stream` instead.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -52,28 +53,25 @@ class Answer(web.StreamResponse):
         self.content = body
         self._length = len(body) if length is None else length
         self._now_ns = now_ns
-        self._head = b""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Render the head; nothing goes out before `write_eof`."""
+        """Take note of the request; nothing goes out before `write_eof`."""
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
         self._req = request
-        self._head = self._rendered(request)
         return None
 
     def _rendered(self, request: web.BaseRequest) -> bytes:
-        lines = [_STATUS_LINES[self._status]]
-        lines += [f"{name}: {value}\r\n" for name, value in self._fields.items()]
+        lines = [f"{name}: {value}\r\n" for name, value in self._fields.items()]
         if self._status not in _BODILESS:
             lines.append(f"Content-Length: {self._length}\r\n")
         if not self._keep_alive:
             lines.append("Connection: close\r\n")
         elif request.version.minor == 0:
             lines.append("Connection: keep-alive\r\n")
-        date = http_date(whole_seconds(self._now_ns))
-        lines.append(f"Date: {date}\r\nServer: {SERVER}\r\n\r\n")
-        return "".join(lines).encode("utf-8", "surrogateescape")
+        head = "".join(lines)
+        end = _ending(whole_seconds(self._now_ns))
+        return f"{_STATUS_LINES[self._status]}{head}{end}".encode("utf-8", "surrogateescape")
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Send head and body. Raises ConnectionError where the client has gone."""
@@ -81,15 +79,23 @@ class Answer(web.StreamResponse):
         if self._eof_sent or request is None:
             return
         body = b"" if request.method == "HEAD" or self._status in _BODILESS else self.content
-        writer = request.writer
+        head = self._rendered(request)
         if len(body) <= JOINED_MAX_BYTES:
-            await writer.write(self._head + body)
-        else:
-            await writer.write(self._head)
+            head += body
+            body = b""
+        writer = request.writer
+        await writer.write(head)
+        if body:
             await writer.write(body)
         self._eof_sent = True
         self._body_length = writer.output_size
         self._req = None
+
+
+@lru_cache(maxsize=4)
+def _ending(now_s: int) -> str:
+    """The last headers of an answer, which change once a second."""
+    return f"Date: {http_date(now_s)}\r\nServer: {SERVER}\r\n\r\n"
 
 
 def empty(

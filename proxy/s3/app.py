@@ -179,7 +179,7 @@ def _refused(request: S3Request, error: Exception) -> web.StreamResponse:
         _log.error("request %s failed", request.request_id, exc_info=error)
         known = S3Error("InternalError")
     answer = error_answer(known, request.raw_path, request.request_id, request.now_ns)
-    if must_close(http):
+    if known.code == "RequestTimeout" or must_close(http):
         answer.force_close()
     return answer
 

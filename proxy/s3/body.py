@@ -29,6 +29,9 @@ from proxy.s3.request import S3Request
 THREAD_MIN_BYTES: Final = 128 * 1024
 """Pieces from this size on are hashed on a thread: the loop would stall for 100 us and more."""
 
+AT_ONCE_MAX_BYTES: Final = 256 * 1024
+"""A body of at most this length on the wire is read at once; framing may make a long one of little."""
+
 DOCUMENT_MAX_BYTES: Final = 64 * 1024
 """The largest XML document of a call that names no limit of its own."""
 
@@ -70,7 +73,13 @@ class CheckedBody:
 
     async def read_all(self) -> bytes:
         """The whole body of a small write. Raises as `read`."""
-        pieces = self._take(await self._incoming.read_all())
+        wire_bytes = self._incoming.size_bytes
+        if wire_bytes is not None and wire_bytes <= AT_ONCE_MAX_BYTES:
+            pieces = self._take(await self._incoming.read_all())
+        else:
+            pieces = []
+            while piece := await self.read():
+                pieces.append(piece)
         return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
 
     def _take(self, piece: Buffer) -> list[Buffer]:

@@ -12,12 +12,14 @@ from proxy.auth.errors import NotAuthorized
 from proxy.auth.users import User
 from proxy.core.contract import Store
 from proxy.core.errors import NoSuchContainer
-from proxy.core.types import Container
+from proxy.core.types import CONTAINER_NAME_MAX_BYTES, Container
 from proxy.s3.errors import S3Error
 from proxy.s3.request import S3Request, check_bucket_lookup, is_bucket_name
 
 READ_ACL = "swift.read-acl"
 WRITE_ACL = "swift.write-acl"
+SHORT_NAME_MAX = CONTAINER_NAME_MAX_BYTES // 4
+"""Names of up to this many characters have no more than the allowed bytes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ async def bucket_for(context: Context, request: S3Request, name: str, access: Ac
 
     Raises NotAuthorized, NoSuchContainer, S3Error InvalidBucketName.
     """
-    check_bucket_lookup(name)
+    if not 0 < len(name) <= SHORT_NAME_MAX:
+        check_bucket_lookup(name)
     account = request.account
     try:
         container = await context.store.bucket(name, account)

@@ -23,7 +23,7 @@ async def get_object(context: Context, request: S3Request, container: Container)
     opened = await _open(context, request, container)
     try:
         head = opened.info.head
-        if not is_modified(request.headers, head):
+        if request.conditional and not is_modified(request.headers, head):
             return _not_modified(request, head)
         status, span, fields = _representation(request, head, opened)
         if opened.inline is not None:
@@ -55,7 +55,7 @@ async def head_object(context: Context, request: S3Request, container: Container
 
 
 def _head_answer(request: S3Request, head: ObjectHead, opened: OpenObject | None) -> Answer:
-    if not is_modified(request.headers, head):
+    if request.conditional and not is_modified(request.headers, head):
         return _not_modified(request, head)
     status, span, fields = _representation(request, head, opened)
     length = head.size_bytes if span is None else span.length
@@ -96,7 +96,7 @@ def _representation(
         override(fields, request)
         if opened is not None and "partNumber" in request.query:
             span, checksums = _part(request, opened, fields)
-    if "Range" in request.headers:
+    if request.conditional and "Range" in request.headers:
         if "partNumber" in request.query:
             raise S3Error("InvalidRequest", "Range and partNumber exclude each other.")
         if (span := wanted_range(request.headers, head)) is not None:

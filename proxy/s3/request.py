@@ -43,53 +43,42 @@ SERVICE, BUCKET, OBJECT = 0, 1, 2
 """Levels of a resource."""
 
 
+_NOTHING: Final[dict[str, str]] = {}
+"""What a request without parameters or x-amz-* headers has of them; never changed."""
+
+_SIGNING = frozenset(("x-amz-content-sha256", "x-amz-date"))
+"""Headers that every signed request has: admission's matter alone."""
+
+
 class S3Request:
     """One request. now_ns: when it came, wall clock; it also is the request's id.
 
-    amz: the x-amz-* headers by lower-case name, repeated ones joined by commas. query: decoded
-    parameters, the first of each name. sub: the sub-resource, "" for none. host_bucket: the bucket
-    that the Host header names, if any.
+    amz: the x-amz-* headers by lower-case name, repeated ones joined by commas, without those of the
+    signature. query: decoded parameters, the first of each name. sub: the sub-resource, "" for none.
+    host_bucket: the bucket that the Host header names, if any. conditional: there may be If-* or Range
+    headers.
     """
 
-    __slots__ = (
-        "amz",
-        "authenticated",
-        "bucket",
-        "headers",
-        "host_bucket",
-        "http",
-        "key",
-        "method",
-        "now_ns",
-        "payload",
-        "query",
-        "raw_path",
-        "raw_query",
-        "sub",
-        "user",
-    )
+    # Defaults stand in the class: a plain request then costs six assignments, not twenty.
+    bucket = ""
+    key = ""
+    raw_query = ""
+    query = _NOTHING
+    amz = _NOTHING
+    sub = ""
+    conditional = False
+    host_bucket: str | None = None
+    user: User | None = None
+    authenticated: Authenticated | None = None
+    payload: PayloadMode = UNSIGNED
 
     def __init__(self, http: web.BaseRequest, now_ns: int) -> None:
         self.http = http
         self.now_ns = now_ns
         self.method = http.method
         self.headers: CIMultiDictProxy[str] = http.headers
-        self.bucket = ""
-        self.key = ""
         self.raw_path = http.raw_path
-        self.raw_query = ""
-        self.query: dict[str, str] = {}
-        self.sub = ""
-        self.host_bucket: str | None = None
-        self.amz: dict[str, str] = {}
-        self.user: User | None = None
-        self.authenticated: Authenticated | None = None
-        self.payload: PayloadMode = UNSIGNED
-
-    @property
-    def request_id(self) -> str:
-        """16 hexadecimal digits."""
-        return f"{self.now_ns:016X}"
+        self.request_id = f"{now_ns:016X}"
 
     @property
     def level(self) -> int:
@@ -158,12 +147,18 @@ def _read_any_target(request: S3Request) -> None:
 
 
 def read_headers(request: S3Request) -> None:
-    """Gather the x-amz-* headers."""
-    amz = request.amz
+    """Gather the x-amz-* headers, and see whether there is anything of conditions and ranges."""
+    amz: dict[str, str] = {}
     for name, value in request.headers.items():
-        if name[:6].lower() == "x-amz-":
+        first = name[0]
+        if first in "xX":
             lower = name.lower()
-            amz[lower] = f"{amz[lower]},{value}" if lower in amz else value
+            if lower.startswith("x-amz-") and lower not in _SIGNING:
+                amz[lower] = f"{amz[lower]},{value}" if lower in amz else value
+        elif first in "iIrR":
+            request.conditional = True
+    if amz:
+        request.amz = amz
 
 
 def decoded_path(raw_path: str) -> str:
