@@ -119,9 +119,16 @@ class ObjectRows:
                 return await self.read(current, name, want)
         raise NoSuchObject(name)
 
+    async def read_living(self, container: Container, name: str, want: int) -> Versioned:
+        """`read`, in what the container's row says where a shard turns out to be sealed."""
+        try:
+            return await self.read(container, name, want)
+        except SealedShard:
+            return await self.in_living(container, lambda c: self.read(c, name, want))
+
     async def head(self, container: Container, name: str) -> ObjectInfo:
         """The object's head. Raises NoSuchObject, NoSuchContainer."""
-        row = await self.in_living(container, lambda c: self.read(c, name, Want.HEAD))
+        row = await self.read_living(container, name, Want.HEAD)
         return self.info(name, row)
 
     def info(self, name: str, row: Versioned) -> ObjectInfo:

@@ -269,7 +269,7 @@ class Objects:
         self, container: Container, name: str, depth: int = 0, *, raw: bool = False
     ) -> Opened:
         """See `Store.open_object`."""
-        row = await self._rows.in_living(container, lambda c: self._rows.read(c, name, Want.PAYLOAD))
+        row = await self._rows.read_living(container, name, Want.PAYLOAD)
         info = self._rows.info(name, row)
         if info.head.kind == "dlo" and not raw:
             parts = await self._dynamic(container, info)
