@@ -1,11 +1,13 @@
-"""The real clients: python-swiftclient as a library and as a command, and rclone."""
+"""The real clients against the real store: python-swiftclient, library and command, and rclone."""
 
 import filecmp
+import gzip
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from swiftclient import ClientException
 from swiftclient.client import Connection
 
-from tests.api.swift.conftest import Endpoint
+from tests.api.store import RunningStore, clean_environment
 
 pytestmark = pytest.mark.clients
 
@@ -42,20 +44,34 @@ def same_trees(left: Path, right: Path) -> bool:
 # -- the library -------------------------------------------------------------------------------------
 
 
-def test_the_library(swift: Connection, container: str) -> None:
+@pytest.fixture
+def swift(store: RunningStore) -> Iterator[Connection]:
+    login = {"user": "demo:demo", "key": store.secret_key, "auth_version": "1"}
+    connection = Connection(authurl=f"{store.endpoint}/auth/v1.0", retries=0, **login)
+    yield connection
+    connection.close()
+
+
+def test_the_library(swift: Connection) -> None:
+    container = "library"
+    swift.put_container(container)
     etag = swift.put_object(container, "o", b"content", headers={"X-Object-Meta-A": "1"})
     headers, body = swift.get_object(container, "o")
     assert (body, headers["etag"], headers["x-object-meta-a"]) == (b"content", etag, "1")
     swift.put_object(container, "chunked", iter([b"a", b"b" * 100_000]))
     assert swift.head_object(container, "chunked")["content-length"] == "100001"
+    packed = gzip.compress(b"text " * 1000)
+    swift.put_object(container, "packed", packed, headers={"Content-Encoding": "gzip"})
+    assert swift.get_object(container, "packed")[1] in (packed, b"text " * 1000)
+    assert swift.head_object(container, "packed")["content-length"] == str(len(packed))
     swift.post_object(container, "o", {"X-Object-Meta-B": "2"})
     swift.copy_object(container, "o", f"/{container}/p", headers={"X-Object-Meta-C": "3"})
     copied = swift.head_object(container, "p")
     assert (copied["x-object-meta-b"], copied["x-object-meta-c"]) == ("2", "3")
     listed = swift.get_container(container, full_listing=True)[1]
-    assert [entry["name"] for entry in listed] == ["chunked", "o", "p"]
+    assert [entry["name"] for entry in listed] == ["chunked", "o", "p", "packed"]
     assert swift.get_account()[0]["x-account-container-count"] != "0"
-    for name in ("chunked", "o", "p"):
+    for name in ("chunked", "o", "p", "packed"):
         swift.delete_object(container, name)
     swift.delete_container(container)
     with pytest.raises(ClientException) as caught:
@@ -69,16 +85,14 @@ def test_the_library(swift: Connection, container: str) -> None:
 class SwiftCommand:
     """`swift` with the demo user's login."""
 
-    def __init__(self, endpoint: Endpoint, folder: Path) -> None:
+    def __init__(self, store: RunningStore, folder: Path) -> None:
         self._folder = folder
-        self._environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "ST_AUTH": f"{endpoint.url}/auth/v1.0",
-            "ST_USER": "demo:demo",
-            "ST_KEY": "demo-secret",
-            "LC_ALL": "C.UTF-8",
-        }
+        self._environment = clean_environment(
+            ST_AUTH=f"{store.endpoint}/auth/v1.0",
+            ST_USER="demo:demo",
+            ST_KEY=store.secret_key,
+            LC_ALL="C.UTF-8",
+        )
 
     def __call__(self, *arguments: str) -> str:
         program = Path(sys.executable).parent / "swift"
@@ -96,8 +110,8 @@ class SwiftCommand:
 
 
 @pytest.fixture
-def command(endpoint: Endpoint, files: Path) -> SwiftCommand:
-    return SwiftCommand(endpoint, files)
+def command(store: RunningStore, files: Path) -> SwiftCommand:
+    return SwiftCommand(store, files)
 
 
 def test_the_command_stores_and_fetches_a_tree(
@@ -142,12 +156,12 @@ def test_the_command_knows_what_is_there(command: SwiftCommand) -> None:
 # -- rclone ------------------------------------------------------------------------------------------
 
 
-def test_rclone(endpoint: Endpoint, files: Path, tmp_path: Path) -> None:
+def test_rclone(store: RunningStore, files: Path, tmp_path: Path) -> None:
     assert shutil.which("rclone"), "the Debian package rclone is missing"
     config = tmp_path / "rclone.conf"
     config.write_text(
-        "[atoll]\ntype = swift\nuser = demo:demo\nkey = demo-secret\nauth_version = 1\n"
-        f"auth = {endpoint.url}/auth/v1.0\nchunk_size = 1Mi\n"
+        f"[atoll]\ntype = swift\nuser = demo:demo\nkey = {store.secret_key}\nauth_version = 1\n"
+        f"auth = {store.endpoint}/auth/v1.0\nchunk_size = 1Mi\n"
     )
 
     def rclone(*arguments: str) -> str:
