@@ -14,7 +14,7 @@ import msgspec
 
 from runtime.config import Config, load
 from runtime.errors import AtollError
-from storage.device.engine import DeviceStatus
+from storage.device.config import DeviceStatus
 from tools.admin import NodeReport, WorkerReport
 from tools.finding import (
     Finding,
