@@ -42,6 +42,8 @@ SILENCE_MAX_S: Final = 10.0
 CONNECT_TIME_S: Final = 5.0
 BACKOFF_MIN_S: Final = 0.05
 BACKOFF_MAX_S: Final = 2.0
+BACKOFF_MAX_LOCAL_S: Final = 0.25
+"""On this host a try costs some 50 us, and a restarted worker should be found at once."""
 
 UNREACHABLE: Final = Fault.UNREACHABLE
 
@@ -139,6 +141,8 @@ class Connection:
         """Wait for the link. Raises DeviceFault(UNREACHABLE) at `deadline`, or where it can't be."""
         if self._link is not None:
             return
+        if self._closed:
+            raise DeviceFault(UNREACHABLE, "the connection was closed")
         self.start()
         waiter = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
@@ -155,7 +159,7 @@ class Connection:
         try:
             await self._back_off()
             while not await self._try_connect() and self._keep:
-                self._backoff_s = _longer(self._backoff_s)
+                self._lengthen_backoff()
                 await self._back_off()
         finally:
             self._connecting = None
@@ -163,6 +167,11 @@ class Connection:
     async def _back_off(self) -> None:
         if self._backoff_s:
             await asyncio.sleep(self._randomness.uniform(self._backoff_s / 2, self._backoff_s))
+
+    def _lengthen_backoff(self) -> None:
+        local = isinstance(self._address, UnixAddress)
+        most_s = BACKOFF_MAX_LOCAL_S if local else BACKOFF_MAX_S
+        self._backoff_s = min(most_s, max(BACKOFF_MIN_S, self._backoff_s * 2))
 
     async def _try_connect(self) -> bool:
         """True where there is a link now: it may be made and lost again before this task runs on."""
@@ -209,8 +218,10 @@ class Connection:
     def _unlinked(self, reason: str) -> None:
         self._link = None
         # A peer that drops us as soon as we are there must not be asked in a tight loop.
-        lasted = self._clock.monotonic() - self._linked_at >= BACKOFF_MAX_S
-        self._backoff_s = 0.0 if lasted else _longer(self._backoff_s)
+        if self._clock.monotonic() - self._linked_at >= BACKOFF_MAX_S:
+            self._backoff_s = 0.0
+        else:
+            self._lengthen_backoff()
         self._why_not = f"connection lost: {reason}"
         lost, self._outstanding = self._outstanding, {}
         for entry in lost.values():
@@ -382,10 +393,6 @@ class _Attempt:
     def give_up(self) -> None:
         self.shaken.cancel()
         self.link.fail("gave up connecting")
-
-
-def _longer(backoff_s: float) -> float:
-    return min(BACKOFF_MAX_S, max(BACKOFF_MIN_S, backoff_s * 2))
 
 
 def _settle(future: "asyncio.Future[tuple[Any, bytes]]", answer: Any, body: bytes) -> None:

@@ -206,6 +206,7 @@ class Link(asyncio.Protocol):
         self._reason = reason
         self.ready = False
         self._take = _ignore
+        self._out.clear()
         self._transport.abort()
 
     def close(self, reason: str = "closed") -> None:
