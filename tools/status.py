@@ -187,10 +187,15 @@ def _device(name: str, status: DeviceStatus) -> Iterator[Finding]:
 
 
 def _device_figures(status: DeviceStatus) -> str:
+    sync = (
+        f"a sync takes {status.sync_latency_s * 1000:.1f} ms"
+        if status.sync_latency_s
+        else "no sync yet"
+    )
     return (
         f"serves; journal {size_text(status.journal_bytes)} in {status.journal_segments} segments "
         f"({size_text(status.live_bytes)} live), index {size_text(status.index_bytes)}, "
-        f"{size_text(status.free_bytes)} free, a sync takes {status.sync_latency_s * 1000:.1f} ms, "
+        f"{size_text(status.free_bytes)} free, {sync}, "
         f"{status.unindexed_rows} rows in the journal only"
     )
 

@@ -1,0 +1,131 @@
+"""The configuration file: parsing, and doc/configuration.md held against the program."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from runtime.config import Config, absolute, load, parse
+from runtime.errors import ConfigError
+
+DOCUMENT = Path(__file__).parents[3] / "doc" / "configuration.md"
+
+
+class Documented(NamedTuple):
+    """One row of the table."""
+
+    key: str
+    default: Any
+    allowed: str
+    meaning: str
+
+
+def documented() -> list[Documented]:
+    rows = re.findall(
+        r"^\| `([a-z_]+)` \| `(.+?)` \| (.+?) \| (.+) \|$", DOCUMENT.read_text(), re.MULTILINE
+    )
+    return [
+        Documented(key, tomllib.loads(f"x = {default}")["x"], allowed, meaning)
+        for key, default, allowed, meaning in rows
+    ]
+
+
+def ranges() -> list[tuple[str, int, int]]:
+    found = [(row.key, re.fullmatch(r"(\d+) … (\d+)", row.allowed)) for row in documented()]
+    return [(key, int(match[1]), int(match[2])) for key, match in found if match]
+
+
+def test_every_key_is_documented_in_order_with_its_default() -> None:
+    fields = {field.encode_name: field.default for field in msgspec.structs.fields(Config)}
+    fields |= {
+        field.encode_name: field.default_factory()
+        for field in msgspec.structs.fields(Config)
+        if field.default_factory is not msgspec.NODEFAULT
+    }
+    assert {row.key: row.default for row in documented()} == fields
+    assert all(len(row.meaning) > 20 for row in documented())
+
+
+def test_every_number_has_its_range_documented() -> None:
+    numbers = {row.key for row in documented() if isinstance(row.default, int | float)}
+    assert {key for key, _, _ in ranges()} == numbers
+
+
+@pytest.mark.parametrize(("key", "low", "high"), ranges())
+def test_the_documented_range_is_the_programs(key: str, low: int, high: int) -> None:
+    for value in (low, high):
+        assert getattr(parse(f"{key} = {value}", "file"), key) == value
+    for value in (low - 1, high + 1):
+        with pytest.raises(ConfigError, match=f"{key} is {value}"):
+            parse(f"{key} = {value}", "file")
+
+
+def test_the_documented_example_is_valid() -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    config = parse(example, "example")
+    assert config.endpoint == "https://127.0.0.1:443"
+    assert len(config.device_paths) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("colour = 1", "unknown field `colour`"),
+        ("port = 1.5", "port"),
+        ("domains = [1]", "domains"),
+        ("[port]\nx = 1", "port"),
+        ('tls_key = "k"', "tls_certificate and tls_key go together"),
+        ("drain_s = nan", "drain_s"),
+        ("port = 1\nport = 2", "file"),
+        ("=", "file"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, reason: str) -> None:
+    with pytest.raises(
+        ConfigError, match=f"^file: .*{re.escape(reason)}" if reason != "file" else "^file: "
+    ):
+        parse(text, "file")
+
+
+def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "atoll.toml"
+    file.write_text("port = 1000\nworkers = 3\n")
+    config = load(str(file), port=2000, workers=None)
+    assert (config.port, config.workers) == (2000, 3)
+    with pytest.raises(ConfigError, match=r"^command line: port is 99999"):
+        load(str(file), port=99999)
+
+
+def test_paths_start_at_the_files_directory(tmp_path: Path) -> None:
+    file = tmp_path / "atoll.toml"
+    file.write_text('data = "d"\ndevice_paths = ["a", "/b"]\n')
+    config = load(str(file))
+    assert config.data == str(tmp_path / "d")
+    assert config.device_paths == [str(tmp_path / "a"), "/b"]
+    assert absolute(parse("", "x"), "/here").data == "/here/atoll-data"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere"):
+        load(str(tmp_path / "nowhere.toml"))
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"binary\.toml"):
+        load(str(binary))
+
+
+@pytest.mark.parametrize(
+    ("listen", "endpoint"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),  # noqa: S104
+        ("::", "http://[::1]:80"),
+        ("::1", "http://[::1]:80"),
+        ("store.example.org", "http://store.example.org:80"),
+    ],
+)
+def test_the_endpoint_is_one_that_a_client_here_can_use(listen: str, endpoint: str) -> None:
+    assert parse(f'listen = "{listen}"\nport = 80', "file").endpoint == endpoint
