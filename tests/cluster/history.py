@@ -1,0 +1,85 @@
+"""Is what clients saw of a key explained by one order of its operations? Wing & Gong's search (1993).
+
+An operation is its times and what it makes of a content. One without an answer may have happened or
+not, at any time until its end: the moment when all processes were dead.
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+Content = str | None
+"""Name of the value that a key holds; None: there is no object."""
+
+ANYTHING: Final = "*"
+"""As an expectation: any object, but one."""
+
+
+class Operation(NamedTuple):
+    """One operation on a key.
+
+    kind: "read": saw `content`. "write": wrote `content`, whatever was there. "swap": wrote `content`
+    where the key held `expected`. done: it was acknowledged; else it may have happened.
+    refused: of a swap: it found something else.
+    """
+
+    begin: float
+    end: float
+    kind: str
+    content: Content
+    expected: Content = None
+    done: bool = True
+    refused: bool = False
+
+    def effects(self, before: Content) -> tuple[Content, ...]:
+        """What the key may hold after it took its place; empty where it can't have been there."""
+        if self.kind == "read":
+            return (before,) if before == self.content else ()
+        if self.kind == "swap":
+            return self._swapped(before)
+        return (self.content,) if self.done else (self.content, before)
+
+    def _swapped(self, before: Content) -> tuple[Content, ...]:
+        met = before is not None if self.expected == ANYTHING else before == self.expected
+        if self.refused:
+            return () if met else (before,)
+        if not met:
+            return () if self.done else (before,)
+        return (self.content,) if self.done else (self.content, before)
+
+
+def explained(history: Iterable[Operation], first: Content = None) -> bool:
+    """True where some order, true to the operations' times, explains every answer.
+
+    first: what the key held before.
+    """
+    operations = sorted(history, key=lambda operation: operation.begin)
+    everyone = (1 << len(operations)) - 1
+    seen: set[tuple[int, Content]] = set()
+    todo: list[tuple[int, Content]] = [(everyone, first)]
+    while todo:
+        left, content = todo.pop()
+        if not left:
+            return True
+        if (left, content) in seen:
+            continue
+        seen.add((left, content))
+        first_end = min(op.end for number, op in enumerate(operations) if left >> number & 1)
+        for number, operation in enumerate(operations):
+            if operation.begin > first_end:
+                break
+            if left >> number & 1:
+                rest = left & ~(1 << number)
+                todo += [(rest, after) for after in operation.effects(content)]
+    return False
+
+
+def told(history: Iterable[Operation]) -> str:
+    """A history for a failure's text, in the order of its beginnings."""
+    ordered = sorted(history, key=lambda operation: operation.begin)
+    start = ordered[0].begin if ordered else 0.0
+    return "\n".join(
+        f"{op.begin - start:9.4f} {op.end - start:9.4f} {op.kind} {op.content}"
+        f"{f' if {op.expected}' if op.kind == 'swap' else ''}"
+        f"{' refused' if op.refused else ''}{'' if op.done else ' unknown'}"
+        for op in ordered
+    )

@@ -1,0 +1,247 @@
+"""Load with a memory: clients that write, read and delete, and know what each key may hold.
+
+Every value names itself, so that a read tells which write it saw and whether it is whole. What has no
+answer, or one that leaves it open (5xx), stays unknown in the key's history until the store is killed.
+"""
+
+import asyncio
+import hashlib
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, NamedTuple
+
+from tests.cluster.history import Content, Operation, explained, told
+from tests.cluster.s3 import NO_ANSWER, S3, Answer, RefusedError
+
+HEADER_BYTES: Final = 48
+_POOL: Final = random.Random(1).randbytes(1 << 20)
+
+SMALL, MIDDLE, LARGE = (600, 9_000), (200 << 10, 220 << 10), (3 << 20, (3 << 20) + 4096)
+SIZES: Final = (SMALL,) * 8 + (MIDDLE,) * 3 + (LARGE,)
+
+VERIFIERS = 8
+
+
+Act = Callable[[S3, "Place", random.Random], Coroutine[Any, Any, None]]
+
+
+class Place(NamedTuple):
+    """A key of a bucket."""
+
+    bucket: str
+    key: str
+
+
+def body_of(value: str) -> bytes:
+    """The bytes of a value; its name says how many and where in the pool they begin."""
+    size = int(value.rpartition("-")[2])
+    header = value.encode().ljust(HEADER_BYTES, b".")
+    start = int.from_bytes(hashlib.md5(header, usedforsecurity=False).digest()[:2], "big")
+    rest = _POOL[start:] * (size // (len(_POOL) - start) + 1)
+    return (header + rest)[:size]
+
+
+class TornError(AssertionError):
+    """A key was answered with bytes that nobody wrote to it."""
+
+
+def value_of(place: Place, body: bytes) -> str:
+    """Which value these bytes are. Raises TornError."""
+    match = re.match(rb"([\w.]+-[\w-]+)\.*", body[:HEADER_BYTES])
+    value = match[1].decode() if match else ""
+    if not value.startswith(f"{place.bucket}.{place.key}-") or body != body_of(value):
+        raise TornError(f"{place} was answered with {len(body)} bytes: {body[:64]!r} …")
+    return value
+
+
+class Load:
+    """Clients over some keys, and the history of each."""
+
+    def __init__(self, places: list[Place], seed: int, *, uploads: bool = True) -> None:
+        self.places = places
+        self.histories: dict[Place, list[Operation]] = {place: [] for place in places}
+        self.held: dict[Place, Content] = dict.fromkeys(places)
+        self.acknowledged = 0
+        self.unknown = 0
+        self.answers: dict[int, int] = {}
+        self.half_way: list[tuple[Place, str, list[str], str]] = []
+        """Uploads whose completion had no answer: place, id, ETags, value."""
+        self._etags: dict[Place, tuple[str, str]] = {}
+        self._seed = seed
+        self._serial = 0
+        self._uploads = uploads
+        self._ending = False
+
+    # -- clients --
+
+    async def run(self, s3: S3, clients: int) -> None:
+        """Clients at work until `end` is called or there is no store any more."""
+        self._ending = False
+        randoms = [random.Random(f"{self._seed}.{self._serial}.{n}") for n in range(clients)]
+        await asyncio.gather(*(self._client(s3, chance) for chance in randoms))
+
+    def end(self) -> None:
+        """No client begins anything new."""
+        self._ending = True
+
+    async def _client(self, s3: S3, chance: random.Random) -> None:
+        acts: list[Act] = (
+            [self._put] * 8 + [self._get] * 6 + [self._delete, self._create, self._replace]
+        )
+        acts += [self._upload] if self._uploads else []
+        while not self._ending:
+            act = chance.choice(acts)
+            await act(s3, chance.choice(self.places), chance)
+
+    def new_value(self, place: Place, chance: random.Random) -> str:
+        """A value that was never written."""
+        self._serial += 1
+        return f"{place.bucket}.{place.key}-{self._serial}-{chance.randint(*chance.choice(SIZES))}"
+
+    async def _write(
+        self,
+        place: Place,
+        wanted: Operation,
+        request: Awaitable[Answer],
+        refusals: tuple[int, ...] = (),
+    ) -> Answer | None:
+        """Carry out a writing request and note what became of it."""
+        begin = time.monotonic()
+        try:
+            answer = await request
+        except NO_ANSWER:
+            answer = None
+        status = answer.status if answer is not None else 0
+        self.answers[status] = self.answers.get(status, 0) + 1
+        done = 200 <= status < 300
+        refused = status in refusals
+        if not (done or refused or status in {0, 409, 500, 503}):
+            raise AssertionError(f"{wanted} at {place} was answered with {answer}")
+        end = time.monotonic() if done or refused else float("inf")
+        self.acknowledged += done
+        self.unknown += not (done or refused)
+        self.histories[place].append(wanted._replace(begin=begin, end=end, done=done, refused=refused))
+        return answer if done else None
+
+    async def _put(self, s3: S3, place: Place, chance: random.Random) -> None:
+        value = self.new_value(place, chance)
+        body = body_of(value)
+        answer = await self._write(place, _writing(value), s3.put(*place, body))
+        if answer is not None:
+            assert answer.etag == hashlib.md5(body, usedforsecurity=False).hexdigest()
+            self._etags[place] = answer.etag, value
+
+    async def _delete(self, s3: S3, place: Place, chance: random.Random) -> None:
+        await self._write(place, _writing(None), s3.delete(*place))
+
+    async def _create(self, s3: S3, place: Place, chance: random.Random) -> None:
+        value = self.new_value(place, chance)
+        wanted = Operation(0, 0, "swap", value, expected=None)
+        await self._write(place, wanted, s3.put(*place, body_of(value), if_none_match="*"), (412,))
+
+    async def _replace(self, s3: S3, place: Place, chance: random.Random) -> None:
+        if place not in self._etags:
+            return
+        etag, expected = self._etags[place]
+        value = self.new_value(place, chance)
+        wanted = Operation(0, 0, "swap", value, expected=expected)
+        request = s3.put(*place, body_of(value), if_match=f'"{etag}"')
+        await self._write(place, wanted, request, (412, 404))
+
+    async def _upload(self, s3: S3, place: Place, chance: random.Random) -> None:
+        value = self.new_value(place, chance)
+        body = body_of(value)
+        cut = len(body) // 2
+        try:
+            upload = await s3.begin_upload(*place)
+            etags = [
+                await s3.put_part(*place, upload, number, part)
+                for number, part in enumerate((body[:cut], body[cut:]), 1)
+            ]
+        except (RefusedError, *NO_ANSWER):
+            return  # nothing that anybody can see
+        unknown = self.unknown
+        await self._write(place, _writing(value), s3.complete(*place, upload, etags))
+        if self.unknown > unknown:
+            self.half_way.append((place, upload, etags, value))
+
+    async def _get(self, s3: S3, place: Place, chance: random.Random) -> None:
+        await self.try_read(s3, place)
+
+    async def try_read(self, s3: S3, place: Place) -> Answer | None:
+        """Read a key and note what it held; None without a useful answer. Raises TornError."""
+        begin = time.monotonic()
+        try:
+            answer = await s3.get(*place)
+        except NO_ANSWER:
+            return None
+        if answer.status in {500, 503}:
+            self.answers[-answer.status] = self.answers.get(-answer.status, 0) + 1
+            return None
+        assert answer.status in {200, 404}, answer
+        value = value_of(place, answer.body) if answer.status == 200 else None
+        if value is not None and "-" not in answer.etag:
+            assert answer.etag == hashlib.md5(answer.body, usedforsecurity=False).hexdigest(), place
+        self.histories[place].append(Operation(begin, time.monotonic(), "read", value))
+        return answer
+
+    # -- after a kill --
+
+    def killed(self, at: float) -> None:
+        """All processes were dead at this time: nothing unanswered happens after it."""
+        for place, history in self.histories.items():
+            self.histories[place] = [op._replace(end=min(op.end, at)) for op in history]
+
+    async def finish_uploads(self, s3: S3) -> None:
+        """Ask again for the completions that had no answer, as clients do."""
+        for place, upload, etags, value in self.half_way:
+            await self._write(
+                place, _writing(value), s3.complete(*place, upload, etags), refusals=(404,)
+            )
+        self.half_way.clear()
+
+    async def verify(self, s3: S3) -> None:
+        """Read every key twice; the histories and the listings must explain what is there.
+
+        Afterwards each key's history begins anew with what it holds.
+        """
+        seen: dict[Place, Answer] = {}
+        limit = asyncio.Semaphore(VERIFIERS)
+
+        async def look(place: Place) -> None:
+            async with limit:
+                for _ in range(2):
+                    answer = await self.try_read(s3, place)
+                    assert answer is not None, f"{place} can't be read"
+                    seen[place] = answer
+
+        await asyncio.gather(*map(look, self.places))
+        for place, history in self.histories.items():
+            assert explained(history, self.held[place]), (
+                f"seed {self._seed}: {place} held {self.held[place]}, then\n{told(history)}"
+            )
+        await self._compare_listings(s3, seen)
+        for place, answer in seen.items():
+            self.held[place] = value_of(place, answer.body) if answer.status == 200 else None
+            self.histories[place] = []
+
+    async def _compare_listings(self, s3: S3, seen: dict[Place, Answer]) -> None:
+        for bucket in {place.bucket for place in self.places}:
+            expected = {
+                place.key: (answer.etag, len(answer.body))
+                for place, answer in seen.items()
+                if place.bucket == bucket and answer.status == 200
+            }
+            assert await s3.list_all(bucket, page=7) == expected
+
+
+def _writing(value: Content) -> Operation:
+    return Operation(0, 0, "write", value)
+
+
+async def end_within(work: Awaitable[None], seconds: float) -> None:
+    """Wait for clients to notice that the store is gone, or that they are to end."""
+    async with asyncio.timeout(seconds):
+        await work
