@@ -165,7 +165,7 @@ class MemoryDevice:
         return _Shard() if shard is None else shard
 
     def _read(self, message: Read) -> tuple[RowAnswer, bytes]:
-        if (message.shard, message.name) in self._corrupt_rows:
+        if message.want >= Want.PAYLOAD and (message.shard, message.name) in self._corrupt_rows:
             return Failed(Fault.CORRUPT), b""
         shard = self._shard(message.shard)
         return _row(shard.get(message.name), shard.sealed, message.want)
@@ -191,7 +191,9 @@ class MemoryDevice:
         held = shard.get(message.name)
         decide = replica.on_write if type(message) is Write else replica.on_accept
         verdict = decide(held.state, message.version)
-        if verdict.state is None and type(verdict.answer) is Ok:
+        heals = held.state.version == message.version and len(payload) == len(held.payload)
+        heals = heals and (message.shard, message.name) in self._corrupt_rows
+        if verdict.state is None and type(verdict.answer) is Ok and not heals:
             return verdict.answer  # held already: true of a sealed shard, too
         if shard.sealed and message.name != SEAL_NAME:
             return Sealed()

@@ -7,7 +7,7 @@ reordering network and check every history for linearizability.
 A round's answers are counted as bit masks over the members of a `Quorum`, all in one ring epoch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from runtime.clock import HybridClock
@@ -221,6 +221,17 @@ class PlainWrite:
         message = Write(self._shard, self._name, self._version, flags, size, head)
         return Send([(member, message, payload) for member in self._tally.quorum.order])
 
+    def resume(self, version: bytes, answers: Sequence[RowAnswer]) -> Step:
+        """Go on from a first round under `version` that was sent elsewhere and got these answers;
+        a member that gave none is as good as silent till the deadline."""
+        self._attempts = 1
+        self._version = version
+        for member, answer in enumerate(answers):
+            step = self.answer(member, answer, b"")
+            if step is not None:
+                return step
+        return self.expire()
+
     def answer(self, member: int, answer: RowAnswer, payload: bytes) -> Step:
         tally = self._tally
         tally.add(self._clock, member, answer)
@@ -314,11 +325,17 @@ class QuorumRead:
 
     def _on_fault(self, member: int, answer: RowAnswer) -> Step:
         fault = _fault(answer)
-        self._faults.append(fault)
-        if fault.fault == Fault.CORRUPT:
+        damaged = fault.fault == Fault.CORRUPT
+        if damaged:
             self._corrupt |= 1 << member
         if self._state == "fetch":
-            return self._again()
+            return self._fetch() if damaged else self._again()
+        if damaged and self._full & (1 << member) and self._want >= Want.PAYLOAD:
+            # It still knows which version it holds, and that counts: one good copy is enough.
+            self._full &= ~(1 << member)
+            message = Read(self._shard, self._name, Want.VERSION)
+            return Send([(member, message, b"")], extends=True)
+        self._faults.append(fault)
         if (spare := self.more()) is not None:
             return spare
         waiting = self._asked.bit_count() - len(self._rows) - len(self._faults)
@@ -330,28 +347,34 @@ class QuorumRead:
             mask |= 1 << member
         if not self._quorum.enough[mask]:
             return None
-        best = max(row.version for row in self._rows.values())
+        best = self._best_version()
         self._clock.saw(best)
         self._clock.saw(best[STAMP_BYTES:])
-        holders = [member for member, row in self._rows.items() if row.version == best]
-        whole = [member for member in holders if self._full & (1 << member)]
         agreed = 0
-        for member in holders:
-            agreed |= 1 << member
-        if self._quorum.enough[agreed]:
-            if whole:
-                return self._found(self._rows[whole[0]])
-            return self._fetch(holders[0])
-        return self._fetch(whole[0] if whole else holders[0])
+        for member, row in self._rows.items():
+            if row.version == best:
+                agreed |= 1 << member
+        whole = agreed & self._full
+        if whole and self._quorum.enough[agreed]:
+            return self._found(self._rows[whole.bit_length() - 1])
+        return self._fetch()
 
-    def _fetch(self, member: int) -> Send:
+    def _best_version(self) -> bytes:
+        return max(row.version for row in self._rows.values())
+
+    def _fetch(self) -> Send | Undone:
         """Get the whole row from a member that holds the highest version, to confirm it."""
-        self._state = "fetch"
-        return Send([(member, Read(self._shard, self._name, Want.PAYLOAD), b"")])
+        best = self._best_version()
+        for member, row in self._rows.items():
+            if row.version == best and not self._corrupt & (1 << member):
+                self._state = "fetch"
+                return Send([(member, Read(self._shard, self._name, Want.PAYLOAD), b"")])
+        self._state = "ask"  # all known copies are damaged: is there another?
+        spare = self.more()
+        return spare if spare is not None else Undone((*self._faults, Failed(Fault.CORRUPT)))
 
     def _confirm_if_whole(self, member: int) -> Step:
-        best = max(row.version for row in self._rows.values())
-        if self._rows[member].version < best:
+        if self._rows[member].version < self._best_version():
             return self._again()  # it was set aside there meanwhile
         self._best = self._rows[member]
         self._state = "confirm"

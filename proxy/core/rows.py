@@ -8,7 +8,7 @@ import asyncio
 from functools import partial
 from typing import Final
 
-from proxy.core.errors import Full, Unavailable
+from proxy.core.errors import Damaged, Full, Unavailable
 from proxy.core.placement import Placement, Replicas
 from proxy.core.register import (
     Decide,
@@ -39,11 +39,13 @@ from storage.types import (
     Counts,
     Failed,
     Fault,
+    Ok,
     Read,
     Row,
     RowAnswer,
     RowMessage,
     Want,
+    Write,
 )
 
 ROW_DEADLINE_S: Final = 10.0
@@ -82,6 +84,10 @@ class _Operation:
 
     def start(self) -> None:
         self._dispatch(self._machine.begin())
+
+    def go_on(self, step: Step) -> None:
+        """Start from a step that the machine has got to already."""
+        self._take(step)
 
     def _dispatch(self, step: Send) -> None:
         if self.end is not None:
@@ -175,17 +181,61 @@ class _AgreeingRead:
         return Versioned(row.version, value, row.sealed or other.sealed)
 
 
+class _AgreeingWrite:
+    """The usual plain write, without the machinery: two of three replicas say Ok.
+
+    What else they say is for `PlainWrite.resume`.
+    """
+
+    __slots__ = ("_oks", "answers", "begun", "deadline", "future", "over")
+
+    def __init__(self, begun: float) -> None:
+        self.begun = begun
+        self.deadline = begun + ROW_DEADLINE_S
+        self.over = False
+        self.future: asyncio.Future[None] | None = None
+        self.answers: list[RowAnswer] = []
+        self._oks = 0
+
+    def take(self, answer: RowAnswer, _payload: bytes) -> None:
+        """A replica's answer."""
+        self.answers.append(answer)
+        if type(answer) is Ok:
+            self._oks += 1
+        if self._oks == AGREEING_OF - 1 or len(self.answers) == AGREEING_OF:
+            self._end()
+
+    @property
+    def stored(self) -> bool:
+        """A majority has it."""
+        return self._oks >= AGREEING_OF - 1
+
+    def _end(self) -> None:
+        self.over = True
+        if self.future is not None and not self.future.done():
+            self.future.set_result(None)
+
+    def hedge(self) -> None:
+        """All replicas were asked."""
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        self._end()
+
+
+_Waiting = _Operation | _AgreeingRead | _AgreeingWrite
+
+
 class _Watch:
     """Hedges and expires operations under way; one timer for all of them, none while all is quiet."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._pending: dict[
-            _Operation | _AgreeingRead, bool
-        ] = {}  # in order of their beginning; True once hedged
+        # In order of their beginning; True once hedged.
+        self._pending: dict[_Waiting, bool] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    async def wait(self, operation: _Operation | _AgreeingRead) -> None:
+    async def wait(self, operation: _Waiting) -> None:
         """Until the operation has ended, by answers or by its deadline."""
         loop = asyncio.get_running_loop()
         operation.future = loop.create_future()
@@ -211,9 +261,11 @@ class _Watch:
         self._timer = loop.call_later(HEDGE_S, self._tick) if self._pending else None
 
 
-def _unavailable(end: Unknown | Undone) -> Unavailable | Full:
+def _unavailable(end: Unknown | Undone) -> Unavailable | Full | Damaged:
     """The domain error of an operation without a majority."""
     faults = [Fault(fault.fault) for fault in end.faults]
+    if faults and all(fault is Fault.CORRUPT for fault in faults):
+        return Damaged("every copy of the row is damaged")
     if faults and all(fault is Fault.FULL for fault in faults) and len(faults) > 1:
         return Full("too few devices have room")
     said = ", ".join(sorted({fault.name.lower() for fault in faults})) or "no answer in time"
@@ -233,9 +285,15 @@ class Rows:
         self._randomness = randomness
         self._watch = _Watch(clock)
 
-    async def _run(self, machine: Machine, replicas: Replicas, *, undone: bool = False) -> End:
+    async def _run(
+        self, machine: Machine, replicas: Replicas, *, undone: bool = False, at: Step = None
+    ) -> End:
+        """Drive a machine, from its beginning or from step `at`, to its end."""
         operation = _Operation(machine, replicas.devices, self._clock.monotonic(), self._randomness)
-        operation.start()
+        if at is None:
+            operation.start()
+        else:
+            operation.go_on(at)
         if operation.end is None:
             await self._watch.wait(operation)
         end = operation.end
@@ -249,6 +307,8 @@ class Rows:
     async def write(self, shard: bytes, name: bytes, value: Value) -> bytes:
         """A plain write; the version it became. Durable on a majority."""
         replicas = self._placement.replicas(shard)
+        if replicas.quorum.size == AGREEING_OF:
+            return await self._write_agreeing(replicas, shard, name, value)
         end = await self._run(PlainWrite(replicas.quorum, self._stamps, shard, name, value), replicas)
         assert type(end) is Stored
         return end.version
@@ -278,6 +338,24 @@ class Rows:
         if end.heal:
             await self.heal(shard, name, end.heal)
         return end.row
+
+    async def _write_agreeing(
+        self, replicas: Replicas, shard: bytes, name: bytes, value: Value
+    ) -> bytes:
+        """Write where two of three replicas will most likely take it at once."""
+        version = self.new_version()
+        write = _AgreeingWrite(self._clock.monotonic())
+        message = Write(shard, name, version, value.flags, value.size, value.head)
+        for device in replicas.devices:
+            device.send(message, value.payload, write.deadline, write.take)
+        if not write.over:
+            await self._watch.wait(write)
+        if write.stored:
+            return version
+        machine = PlainWrite(replicas.quorum, self._stamps, shard, name, value)
+        end = await self._run(machine, replicas, at=machine.resume(version, write.answers))
+        assert type(end) is Stored
+        return end.version
 
     async def _read_agreeing(
         self, replicas: Replicas, shard: bytes, name: bytes, want: int
