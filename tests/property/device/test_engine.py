@@ -25,9 +25,9 @@ from tests.crash.device_rig import DeviceRig, ManualClock
 from tests.crash.recording_disk import RecordingDisk
 
 SHARDS = st.sampled_from([b"a", b"b/1"])
-NAMES = st.sampled_from([SEAL_NAME, b"n", b"n\0", b"m/1", b"m/2", b"x" * 520 + b"1", b"x" * 520])
-COUNTERS = st.integers(1, 40)
-FLAGS = st.sampled_from([0, 0, 0, 1, 2, 4])
+NAMES = st.sampled_from([b"n", b"n\0", b"m/1", b"m/2", b"x" * 520 + b"1", b"x" * 520, SEAL_NAME])
+COUNTERS = st.integers(1, 99)
+FLAGS = st.sampled_from([0, 0, 1, 2, 2, 4])
 SIZES = st.sampled_from([0, 1, 300, 2000])
 
 
@@ -73,15 +73,30 @@ class EngineMachine(RuleBasedStateMachine):
 
         assert self.run(ask()) == expected
 
-    @rule(sends=st.lists(st.tuples(SHARDS, NAMES, COUNTERS, FLAGS, SIZES), min_size=1, max_size=4))
-    def write(self, sends: list[tuple[bytes, bytes, int, int, int]]) -> None:
-        """Some plain writes at once, old ones among them."""
+    def write_all(self, *sends: tuple[bytes, bytes, int, int, int]) -> None:
+        """Plain writes, sent at once."""
         messages = []
         for shard, name, number, flags, size in sends:
             version = stamp(number) + ZERO_STAMP
             message = Write(shard, name, version, flags, size, b"h%d" % number)
             messages.append((message, payload_of(version, size)))
         self.check(*messages)
+
+    @rule(shard=SHARDS, name=NAMES, number=COUNTERS, flags=FLAGS, size=SIZES)
+    def write(self, shard: bytes, name: bytes, number: int, flags: int, size: int) -> None:
+        """One plain write."""
+        self.write_all((shard, name, number, flags, size))
+
+    @rule(shard=SHARDS, name=NAMES, numbers=st.lists(COUNTERS, min_size=2, max_size=4), size=SIZES)
+    def overtake(self, shard: bytes, name: bytes, numbers: list[int], size: int) -> None:
+        """Some writes of one row at once, in any order."""
+        self.write_all(*((shard, name, number, 2 * (number % 2), size) for number in numbers))
+
+    @rule(shard=SHARDS, number=COUNTERS, flags=FLAGS, size=SIZES)
+    def fill(self, shard: bytes, number: int, flags: int, size: int) -> None:
+        """A write of every row but the seal."""
+        names = (b"n", b"n\0", b"m/1", b"m/2", b"x" * 520 + b"1", b"x" * 520)
+        self.write_all(*((shard, name, number, flags, size) for name in names))
 
     @rule(shard=SHARDS, name=NAMES, base=COUNTERS, ballot=COUNTERS, flags=FLAGS, size=SIZES)
     def accept(self, shard: bytes, name: bytes, base: int, ballot: int, flags: int, size: int) -> None:
@@ -165,4 +180,4 @@ def tuple_of(hint: Any) -> tuple[bytes, bytes, bytes, bytes]:
 
 
 TestEngine = EngineMachine.TestCase
-TestEngine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestEngine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -31,7 +31,7 @@ def test_rows_are_in_byte_order(
             model.update(items)
             writer = index.begin()
             writer.put(Table.ROWS, items)
-            if model and data.draw(st.booleans()):
+            if model:
                 gone = data.draw(st.sampled_from(sorted(model)))
                 writer.remove(Table.ROWS, gone)
                 del model[gone]
