@@ -336,8 +336,9 @@ class QuorumRead:
             message = Read(self._shard, self._name, Want.VERSION)
             return Send([(member, message, b"")], extends=True)
         self._faults.append(fault)
-        if (spare := self.more()) is not None:
-            return spare
+        return self.more() or self._unless_all_answered()
+
+    def _unless_all_answered(self) -> Undone | None:
         waiting = self._asked.bit_count() - len(self._rows) - len(self._faults)
         return None if waiting > 0 else Undone(tuple(self._faults))
 
@@ -346,7 +347,7 @@ class QuorumRead:
         for member in self._rows:
             mask |= 1 << member
         if not self._quorum.enough[mask]:
-            return None
+            return self._unless_all_answered()
         best = self._best_version()
         self._clock.saw(best)
         self._clock.saw(best[STAMP_BYTES:])
@@ -478,7 +479,7 @@ class Update:
         for member in self._promises:
             mask |= 1 << member
         if not self._quorum.enough[mask]:
-            return None
+            return self._unless_lost(len(self._promises))
         best = max(self._promises.values(), key=lambda row: row.version)
         self._clock.saw(best.version)
         self._clock.saw(best.version[STAMP_BYTES:])
