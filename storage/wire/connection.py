@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -16,6 +15,7 @@ from runtime.randomness import Randomness
 from runtime.tasks import TaskOwner
 from storage.contract import DeviceFault
 from storage.types import Failed, Fault
+from storage.wire.dialer import Address, Dialer, TcpAddress, UnixAddress
 from storage.wire.frames import (
     CALL_ID_MAX,
     EPOCH_SERIALS,
@@ -26,9 +26,11 @@ from storage.wire.frames import (
     FrameError,
     ticks_of,
 )
-from storage.wire.handshake import ClientHandshake, Role, check_secret
+from storage.wire.handshake import Role
 from storage.wire.link import Link
 from storage.wire.messages import CALLS, PING, Call, Invalid, Ping, answer_decoder, encode
+
+__all__ = ["Address", "Connection", "TcpAddress", "UnixAddress", "fault_of", "outcome"]
 
 OUTSTANDING_MAX: Final = 4096
 """Calls of one connection without an answer; more are refused as overloaded."""
@@ -39,33 +41,10 @@ SWEEP_S: Final = 0.05
 SILENCE_MAX_S: Final = 10.0
 """A link that stays silent for so long with calls outstanding, pings included, is given up."""
 
-CONNECT_TIME_S: Final = 5.0
-BACKOFF_MIN_S: Final = 0.05
-BACKOFF_MAX_S: Final = 2.0
-BACKOFF_MAX_LOCAL_S: Final = 0.25
-"""On this host a try costs some 50 us, and a restarted worker should be found at once."""
-
 UNREACHABLE: Final = Fault.UNREACHABLE
 
 AnswerTo = Callable[[Any, bytes], None]
 """Takes the answer (of the call's type, Failed or Invalid) and its body."""
-
-
-class UnixAddress(NamedTuple):
-    """A peer on this host."""
-
-    path: str
-
-
-class TcpAddress(NamedTuple):
-    """A peer anywhere; with `tls` the connection is encrypted and the server's certificate checked."""
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None = None
-
-
-Address = UnixAddress | TcpAddress
 
 
 class _Outstanding(NamedTuple):
@@ -98,26 +77,16 @@ class Connection:
     ) -> None:
         self.epoch = 0
         """The ring epoch that calls are made in; whoever follows the ring sets it."""
-        self._address = address
-        self._secret = check_secret(secret)
         self._clock = clock
-        self._randomness = randomness
-        self._tasks = tasks
         self._role = role
-        self._keep = keep
         self._version = version
         self._silence_max_s = silence_max_s
+        self._dialer = Dialer(address, secret, clock, randomness, tasks, self, role=role, keep=keep)
         self._link: Link | None = None
-        self._why_not = "not connected yet"
         self._outstanding: dict[int, _Outstanding] = {}
         self._last_call = NO_CALL
         self._sweeper: asyncio.TimerHandle | None = None
         self._silent_sweeps = 0
-        self._linked_at = 0.0
-        self._backoff_s = 0.0
-        self._connecting: asyncio.Task[None] | None = None
-        self._waiting: list[asyncio.Future[None]] = []
-        self._closed = False
 
     # -- the link ------------------------------------------------------------------------------
 
@@ -133,110 +102,27 @@ class Connection:
 
     def start(self) -> None:
         """Begin to connect, unless it is or does already. Needs a running loop."""
-        if self._closed or self._link is not None or self._connecting is not None:
-            return
-        self._connecting = self._tasks.spawn(f"connect {self._address!r:.80}", self._connect())
+        self._dialer.start()
 
     async def ready(self, deadline: float) -> None:
         """Wait for the link. Raises DeviceFault(UNREACHABLE) at `deadline`, or where it can't be."""
-        if self._link is not None:
-            return
-        if self._closed:
-            raise DeviceFault(UNREACHABLE, "the connection was closed")
-        self.start()
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
-            async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
-                await waiter
-        except TimeoutError:
-            raise DeviceFault(UNREACHABLE, self._why_not) from None
-        finally:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-
-    async def _connect(self) -> None:
-        try:
-            await self._back_off()
-            while not await self._try_connect() and self._keep:
-                self._lengthen_backoff()
-                await self._back_off()
-        finally:
-            self._connecting = None
-
-    async def _back_off(self) -> None:
-        if self._backoff_s:
-            await asyncio.sleep(self._randomness.uniform(self._backoff_s / 2, self._backoff_s))
-
-    def _lengthen_backoff(self) -> None:
-        local = isinstance(self._address, UnixAddress)
-        most_s = BACKOFF_MAX_LOCAL_S if local else BACKOFF_MAX_S
-        self._backoff_s = min(most_s, max(BACKOFF_MIN_S, self._backoff_s * 2))
-
-    async def _try_connect(self) -> bool:
-        """True where there is a link now: it may be made and lost again before this task runs on."""
-        attempt = _Attempt(self)
-        try:
-            async with asyncio.timeout(CONNECT_TIME_S):
-                await self._open(attempt)
-                await attempt.shaken
-        except (OSError, TimeoutError, DeviceFault) as error:
-            attempt.give_up()
-            self._why_not = f"cannot connect: {error or type(error).__name__}"
-            self._fail_waiting()
-            return False
-        except BaseException:
-            attempt.give_up()
-            raise
-        return self._link is not None
-
-    async def _open(self, attempt: "_Attempt") -> None:
-        loop = asyncio.get_running_loop()
-        match self._address:
-            case UnixAddress(path):
-                await loop.create_unix_connection(lambda: attempt.link, path)
-            case TcpAddress(host, port, tls):
-                await loop.create_connection(lambda: attempt.link, host, port, ssl=tls)
-
-    def _fail_waiting(self) -> None:
-        if self._keep:
-            return  # it goes on trying: who waits may wait until the deadline
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_exception(DeviceFault(UNREACHABLE, self._why_not))
-
-    def _linked(self, link: Link) -> None:
-        self._link = link
-        self._linked_at = self._clock.monotonic()
-        self._silent_sweeps = 0
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _unlinked(self, reason: str) -> None:
-        self._link = None
-        # A peer that drops us as soon as we are there must not be asked in a tight loop.
-        if self._clock.monotonic() - self._linked_at >= BACKOFF_MAX_S:
-            self._backoff_s = 0.0
-        else:
-            self._lengthen_backoff()
-        self._why_not = f"connection lost: {reason}"
-        lost, self._outstanding = self._outstanding, {}
-        for entry in lost.values():
-            self._deliver(entry, Failed(UNREACHABLE, self._why_not), b"")
-        if self._keep:
-            self.start()
+        await self._dialer.ready(deadline)
 
     def close(self) -> None:
         """Close for good; outstanding calls are answered UNREACHABLE. Idempotent."""
-        self._closed = True
-        self._keep = False
-        if self._connecting is not None:
-            self._connecting.cancel()
-        if self._link is not None:
-            self._link.fail("closed")
+        self._dialer.close()
+
+    def link_made(self, link: Link) -> None:
+        """See LinkOwner."""
+        self._link = link
+        self._silent_sweeps = 0
+
+    def link_lost(self) -> None:
+        """See LinkOwner."""
+        self._link = None
+        lost, self._outstanding = self._outstanding, {}
+        for entry in lost.values():
+            self._deliver(entry, Failed(UNREACHABLE, self._dialer.why_not))
 
     # -- calls ---------------------------------------------------------------------------------
 
@@ -257,7 +143,7 @@ class Connection:
         """
         link = self._link
         if link is None:
-            deliver(Failed(UNREACHABLE, self._why_not), b"")
+            deliver(Failed(UNREACHABLE, self._dialer.why_not), b"")
             return
         outstanding = self._outstanding
         if len(outstanding) >= OUTSTANDING_MAX or (link.congested and self._role is Role.CALLS):
@@ -312,16 +198,16 @@ class Connection:
         try:
             answer = entry.decode(frame.head)
         except (ValueError, RecursionError) as error:
-            self._deliver(entry, Failed(UNREACHABLE, "undecodable answer"), b"")
+            self._deliver(entry, Failed(UNREACHABLE, "undecodable answer"))
             raise FrameError(f"undecodable answer: {error}") from error
         try:
             entry.deliver(answer, frame.body)
         except Exception as error:
             self._callback_failed(error)
 
-    def _deliver(self, entry: _Outstanding, failed: Failed, body: bytes) -> None:
+    def _deliver(self, entry: _Outstanding, failed: Failed) -> None:
         try:
-            entry.deliver(failed, body)
+            entry.deliver(failed, b"")
         except Exception as error:
             self._callback_failed(error)
 
@@ -342,7 +228,7 @@ class Connection:
         late = [call for call, entry in self._outstanding.items() if entry.deadline <= now]
         for call in late:
             if (entry := self._outstanding.pop(call, None)) is not None:
-                self._deliver(entry, Failed(Fault.DEADLINE), b"")
+                self._deliver(entry, Failed(Fault.DEADLINE))
         if late or self._outstanding:
             self._watch_silence()
         if self._outstanding and self._sweeper is None:
@@ -360,39 +246,6 @@ class Connection:
         elif self._silent_sweeps == int(self._silence_max_s / SWEEP_S / 2):
             deadline = self._clock.monotonic() + self._silence_max_s
             self.begin(PING, 0, Ping(self._version), deadline)
-
-
-class _Attempt:
-    """One try to connect; afterwards the link's handler, which ignores all but the present link."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.shaken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        handshake = ClientHandshake(connection._secret, connection._role, connection._randomness)
-        self.link = Link(handshake, self)
-        self.frame_received = connection.frame_received
-
-    def link_made(self) -> None:
-        """Nothing to do before the handshake."""
-
-    def link_ready(self) -> None:
-        if not self.shaken.done():
-            self.shaken.set_result(None)
-            self._connection._linked(self.link)
-
-    def link_congested(self, congested: bool) -> None:
-        """`Connection.call` looks at the link's flag."""
-
-    def link_lost(self, reason: str) -> None:
-        if not self.shaken.done():
-            self.shaken.set_exception(DeviceFault(UNREACHABLE, reason))
-            self.shaken.exception()  # retrieved, also where nobody waits any more
-        elif self._connection._link is self.link:
-            self._connection._unlinked(reason)
-
-    def give_up(self) -> None:
-        self.shaken.cancel()
-        self.link.fail("gave up connecting")
 
 
 def _settle(future: "asyncio.Future[tuple[Any, bytes]]", answer: Any, body: bytes) -> None:

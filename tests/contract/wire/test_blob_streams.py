@@ -26,7 +26,7 @@ from storage.wire.messages import (
     encode,
 )
 from storage.wire.serve_blobs import WAITING_MAX
-from storage.wire.server import Session
+from storage.wire.session import Session
 from tests.contract.device.words import blob_header, blob_name
 from tests.contract.wire.node import Node, running_node, soon, until
 

@@ -24,12 +24,13 @@ from storage.types import (
     Write,
 )
 from storage.wire.client import WireDevice
-from storage.wire.connection import BACKOFF_MIN_S, OUTSTANDING_MAX, SWEEP_S, UnixAddress
+from storage.wire.connection import OUTSTANDING_MAX, SWEEP_S, UnixAddress
+from storage.wire.dialer import BACKOFF_MIN_S
 from storage.wire.frames import TICKS_MAX
 from storage.wire.handshake import HELLO_BYTES, Role, ServerHandshake, hello
 from storage.wire.link import Link
 from storage.wire.messages import PING, ROW, Ping, Pong, encode
-from storage.wire.server import IN_FLIGHT_MAX
+from storage.wire.session import IN_FLIGHT_MAX
 from tests.contract.wire.node import CLOCK, SECRET, Node, ask, running_node, soon, until
 
 READ = Read(b"shard", b"name")

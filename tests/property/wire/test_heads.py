@@ -19,7 +19,8 @@ from storage.types import RowMessage
 from storage.wire.frames import Frame, FrameError
 from storage.wire.handshake import ServerHandshake
 from storage.wire.messages import CALLS, ROW, answer_decoder, encode, request_decoder
-from storage.wire.server import Session, WireServer
+from storage.wire.server import WireServer
+from storage.wire.session import Session
 
 CLOCK = SystemClock()
 SECRET = b"the cluster's own secret"
