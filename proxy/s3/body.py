@@ -21,7 +21,7 @@ from proxy.auth.checksums import (
 )
 from proxy.auth.errors import ChecksumMismatch
 from proxy.auth.errors import IncompleteBody as LengthMismatch
-from proxy.core.types import OBJECT_PUT_MAX_BYTES, Body, Buffer, OpenObject
+from proxy.core.types import Body, Buffer, OpenObject
 from proxy.http import IncomingBody, content_length
 from proxy.s3.errors import S3Error
 from proxy.s3.request import S3Request
@@ -146,7 +146,7 @@ def upload_body(request: S3Request, algorithm: ChecksumAlgorithm | None = None) 
     """The body of a PUT of an object or part.
 
     algorithm: a checksum to compute where the client declares none. Raises S3Error
-    MissingContentLength, EntityTooLarge; the errors of `parse_checksum_headers` and `body_decoder`.
+    MissingContentLength; the errors of `parse_checksum_headers` and `body_decoder`.
     """
     headers = request.headers
     mode = request.payload
@@ -154,9 +154,6 @@ def upload_body(request: S3Request, algorithm: ChecksumAlgorithm | None = None) 
     if wire_bytes == 0 and headers.get("Content-Length") is None:
         raise S3Error("MissingContentLength")
     size_bytes = object_length(mode, headers, wire_bytes)
-    if size_bytes is not None and size_bytes > OBJECT_PUT_MAX_BYTES:
-        fields = {"ProposedSize": size_bytes, "MaxSizeAllowed": OBJECT_PUT_MAX_BYTES}
-        raise S3Error("EntityTooLarge", fields=fields)
     declared = parse_checksum_headers(headers) if promises_checksum(request) else None
     incoming = IncomingBody(request.http)
     if declared is None and algorithm is None and mode.sha256 is None and not mode.is_chunked:

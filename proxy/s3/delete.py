@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from proxy.core.errors import StoreError
-from proxy.core.types import NO_CONDITIONS, OBJECT_NAME_MAX_BYTES, Conditions, Container
+from proxy.core.types import NO_CONDITIONS, Conditions, Container
 from proxy.http_conditions import parse_etags
 from proxy.s3 import xml
 from proxy.s3.answer import empty
@@ -17,7 +17,7 @@ from proxy.s3.context import Context
 from proxy.s3.errors import Place, S3Error, not_implemented, told
 from proxy.s3.refusals import refuse_version
 from proxy.s3.reply import xml_answer
-from proxy.s3.request import S3Request, check_key_length
+from proxy.s3.request import S3Request
 
 DELETE_KEYS_MAX: Final = 1000
 DELETE_DOCUMENT_MAX_BYTES: Final = 8 * 1024**2
@@ -71,8 +71,9 @@ async def _delete_all(
 async def _delete_one(context: Context, container: Container, element: xml.Element) -> tuple[str, bool]:
     key = element.value("Key")
     try:
+        if not key:
+            raise S3Error("MalformedXML", "An object to delete has no key.")
         conditions = _conditions(element)
-        _check_key(key)
         await context.store.delete_object(container, key, conditions=conditions)
     except (StoreError, S3Error) as error:
         failed = told(error, Place(container.name, key))
@@ -90,10 +91,3 @@ def _conditions(element: xml.Element) -> Conditions:
             raise not_implemented(f"{name} of an object to delete")
     etags = parse_etags(element.value("ETag"))
     return Conditions(if_match=etags) if etags else NO_CONDITIONS
-
-
-def _check_key(key: str) -> None:
-    if not key:
-        raise S3Error("MalformedXML", "An object to delete has no key.")
-    if len(key) > OBJECT_NAME_MAX_BYTES // 4:
-        check_key_length(key)

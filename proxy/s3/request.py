@@ -14,7 +14,7 @@ from multidict import CIMultiDictProxy
 
 from proxy.auth.types import UNSIGNED, Authenticated, PayloadMode
 from proxy.auth.users import User
-from proxy.core.types import CONTAINER_NAME_MAX_BYTES, OBJECT_NAME_MAX_BYTES, PART_NUMBER_MAX
+from proxy.core.types import CONTAINER_NAME_MAX_BYTES, PART_NUMBER_MAX
 from proxy.http import split_target
 from proxy.s3.errors import Place, S3Error, invalid_argument
 
@@ -118,7 +118,7 @@ def read_target(request: S3Request, domains: tuple[str, ...]) -> None:
     """Fill in what the target and the Host header say.
 
     domains: suffixes of virtual-hosted names, lower-case. Raises S3Error InvalidURI,
-    KeyTooLongError, InvalidArgument.
+    InvalidBucketName, InvalidArgument.
     """
     if domains:
         request.host_bucket = bucket_of_host(request.headers.get("Host", ""), domains)
@@ -126,8 +126,6 @@ def read_target(request: S3Request, domains: tuple[str, ...]) -> None:
         request.bucket, request.key = match.groups()
     else:
         _read_any_target(request)
-    if len(request.key) > OBJECT_NAME_MAX_BYTES // 4:
-        check_key_length(request.key)
 
 
 def _read_any_target(request: S3Request) -> None:
@@ -218,14 +216,6 @@ def bucket_of_host(host: str, domains: tuple[str, ...]) -> str | None:
     return None
 
 
-def check_key_length(key: str) -> None:
-    """Raises S3Error KeyTooLongError above 1,024 bytes."""
-    size = len(key.encode("utf-8"))
-    if size > OBJECT_NAME_MAX_BYTES:
-        fields = {"Size": size, "MaxSizeAllowed": OBJECT_NAME_MAX_BYTES}
-        raise S3Error("KeyTooLongError", fields=fields)
-
-
 def is_bucket_name(name: str) -> bool:
     """May S3 clients create a bucket of that name? Amazon S3 user guide, "General purpose bucket
     naming rules", without the prefixes and suffixes that Amazon keeps for itself."""
@@ -260,7 +250,6 @@ def parse_copy_source(text: str) -> tuple[str, str]:
     bucket, _, key = path.removeprefix("/").partition("/")
     if not bucket or not key:
         raise invalid_argument("x-amz-copy-source", text, "The copy source names no bucket and key.")
-    check_key_length(key)
     return bucket, key
 
 

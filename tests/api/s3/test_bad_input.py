@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from proxy.s3.body import DOCUMENT_MAX_BYTES
 from tests.api.s3.conftest import Endpoint, make_client, refused
 from tests.api.s3.wire import Reply, Wire, signed_headers
 
@@ -266,6 +267,18 @@ def test_delete_needs_a_digest_that_is_right(s3: Any, bucket: str, wire: Wire) -
     wrong = {"x-amz-checksum-crc32": crc32(b"other")}
     assert wire("POST", f"/{bucket}?delete", document, wrong).code == "BadDigest"
     assert s3.get_object(Bucket=bucket, Key="a")["Body"].read() == b"stays"
+
+
+def test_documents_of_unknown_length_have_a_limit(endpoint: Endpoint) -> None:
+    size = 2 * DOCUMENT_MAX_BYTES
+    headers = signed_headers(endpoint.url, "PUT", "/endless", {"Transfer-Encoding": "chunked"})
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"PUT /endless HTTP/1.1\r\nHost: {endpoint.host}:{endpoint.port}\r\n{lines}\r\n"
+    with socket.create_connection((endpoint.host, endpoint.port), timeout=10) as connection:
+        connection.sendall(head.encode() + b"%x\r\n" % size + b" " * size + b"\r\n")
+        answer = connection.recv(65536)  # while the document is still under way
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"MaxMessageLengthExceeded" in answer
 
 
 @pytest.mark.parametrize(

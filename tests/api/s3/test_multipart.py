@@ -338,6 +338,16 @@ def test_parts_copied_from_objects(s3: Any, bucket: str) -> None:
             CopySource={"Bucket": bucket, "Key": "s"},
             CopySourceRange="bytes=0-1000000",
         )
+    for extra in ({"CopySourceIfMatch": '"no"'}, {"CopySourceIfNoneMatch": "*"}):
+        with refused("PreconditionFailed", 412):
+            s3.upload_part_copy(
+                Bucket=bucket,
+                Key="m",
+                UploadId=upload,
+                PartNumber=2,
+                CopySource={"Bucket": bucket, "Key": "s"},
+                **extra,
+            )
     complete(s3, bucket, upload, parts)
     got = s3.get_object(Bucket=bucket, Key="m", ChecksumMode="ENABLED")
     assert got["Body"].read() == data[:500_000] + data[600_000:]
