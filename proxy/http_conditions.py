@@ -5,13 +5,17 @@ Pure functions; the core evaluates the conditions of writes itself, atomically w
 
 import enum
 import re
+import time
 from collections.abc import Mapping
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from proxy.core.types import Conditions
 
 _TAG = re.compile(r'[ \t]*(?:,[ \t]*)*(W/)?(?:"([^"]*)"|([^",\s][^",]*))[ \t]*(?=,|$)')
+
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 ETAGS_MAX: Final = 100
 """Entity tags of one header beyond this number are not looked at."""
@@ -50,8 +54,11 @@ def parse_date(text: str | None) -> int | None:
 
 
 def format_date(time_s: float) -> str:
-    """An HTTP date, `Sun, 06 Nov 1994 08:49:37 GMT`."""
-    return formatdate(time_s, usegmt=True)
+    """An HTTP date, `Sun, 06 Nov 1994 08:49:37 GMT`. On every answer, so not by `email.utils`."""
+    at = time.gmtime(time_s)
+    day, month = _DAYS[at.tm_wday], _MONTHS[at.tm_mon - 1]
+    clock = f"{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
+    return f"{day}, {at.tm_mday:02d} {month} {at.tm_year:04d} {clock} GMT"
 
 
 def parse_conditions(headers: Mapping[str, str]) -> Conditions:

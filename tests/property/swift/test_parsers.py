@@ -8,6 +8,7 @@ import io
 import json
 import tarfile
 from collections.abc import AsyncIterator, Callable
+from email.utils import formatdate
 from typing import TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from proxy.auth.users import User
 from proxy.core.errors import RangeNotSatisfiable
 from proxy.core.types import Container, ContainerHead, ObjectHead, ObjectInfo
-from proxy.http_conditions import evaluate, parse_conditions, parse_etags
+from proxy.http_conditions import evaluate, format_date, parse_conditions, parse_date, parse_etags
 from proxy.http_ranges import ranges_of
 from proxy.swift import formats, tempurl
 from proxy.swift.access import READ_ACL, WRITE_ACL, Caller, Need, may
@@ -110,6 +111,12 @@ def test_ranges_are_slices(asked: list[tuple[int, int, str]], size: int) -> None
 )
 def test_any_conditions(headers: dict[str, str]) -> None:
     evaluate(parse_conditions(headers), "etag", 100)
+
+
+@given(st.integers(0, 4_000_000_000))
+def test_dates_are_those_of_the_standard_library(time_s: int) -> None:
+    assert format_date(time_s) == formatdate(time_s, usegmt=True)
+    assert parse_date(format_date(time_s)) == time_s
 
 
 @given(st.lists(st.text(st.characters(exclude_characters='"', exclude_categories=["Cs"])), max_size=5))
