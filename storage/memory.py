@@ -116,7 +116,7 @@ class MemoryDevice:
         self._offline = ""
 
     def set_full(self, full: bool) -> None:
-        """Refuse (or take again) whatever needs room: Write, Accept, Prepare and blob writes."""
+        """Refuse (or take again) rows and blobs; deletes go on, and promises, which they may need."""
         self._full = full
 
     def corrupt_row(self, shard: bytes, name: bytes) -> None:
@@ -180,8 +180,6 @@ class MemoryDevice:
         verdict = replica.on_prepare(held.state, message.ballot)
         if verdict.answer is not None:
             return verdict.answer, b""
-        if self._full:
-            return Failed(Fault.FULL), b""
         held = held._replace(state=verdict.state or held.state)
         self._shards.setdefault(message.shard, shard).put(message.name, held)
         return _row(held, shard.sealed, Want.PAYLOAD)
@@ -199,7 +197,7 @@ class MemoryDevice:
             return Sealed()
         if type(verdict.answer) is No:
             return verdict.answer
-        if self._full:
+        if self._full and not message.flags & RowFlag.TOMBSTONE:
             return Failed(Fault.FULL)
         self._replace(message, held, verdict.state or held.state, payload)
         return Ok()
@@ -207,7 +205,8 @@ class MemoryDevice:
     def _replace(
         self, message: Write | Accept, old: _Held, state: replica.RowState, payload: bytes
     ) -> None:
-        if old.flags & RowFlag.BLOBS and not message.flags & RowFlag.TAKEN_OVER:
+        owned = old.flags & RowFlag.BLOBS and not message.flags & RowFlag.TAKEN_OVER
+        if owned and old.state.version != state.version:
             self._last_seq += 1
             self._garbage[self._last_seq] = GarbageEntry(
                 self._last_seq,

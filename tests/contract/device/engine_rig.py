@@ -16,9 +16,10 @@ from tests.contract.device.rigs import DEVICE_ID, Rig, ShiftedClock, wired
 
 
 class Tank:
-    """Whether there is room on a disk."""
+    """Whether there is room on a disk: low says that there is none, and takes writes all the same."""
 
     full = False
+    low = False
 
 
 class TankFile(RealFile):
@@ -47,7 +48,7 @@ class TankDisk(RealDisk):
         return TankFile(_taken(super().open(path, writable=writable)), self.tank)
 
     def free_bytes(self, path: str) -> int:
-        return 0 if self.tank.full else super().free_bytes(path)
+        return 0 if self.tank.full or self.tank.low else super().free_bytes(path)
 
 
 def _taken(file: RealFile) -> int:
@@ -68,9 +69,22 @@ class EngineMisfortunes:
         self.disk.tank.full = True
         self._device.look_for_room()
 
-    def make_room(self) -> None:
-        self.disk.tank.full = False
+    def run_low(self) -> None:
+        self.disk.tank.low = True
         self._device.look_for_room()
+
+    def make_room(self) -> None:
+        self.disk.tank.full = self.disk.tank.low = False
+        self._device.look_for_room()
+
+    def damage_row(self, shard: bytes, name: bytes, payload: bytes) -> None:
+        for path in (self._root / "journal").iterdir():
+            data = path.read_bytes()
+            at = data.find(payload)
+            if at >= 0:
+                with path.open("r+b") as file:
+                    file.seek(at + len(payload) // 2)
+                    file.write(bytes([data[at + len(payload) // 2] ^ 0x10]))
 
     def damage_blob(self, name: BlobName) -> None:
         shelf = self._root / "blobs" / name.id[:1].hex()

@@ -41,8 +41,14 @@ class Misfortunes(Protocol):
     def fill(self) -> None:
         """Leave it no room."""
 
+    def run_low(self) -> None:
+        """Leave it only the room that is kept for deletes."""
+
     def make_room(self) -> None:
         """Give it room again."""
+
+    def damage_row(self, shard: bytes, name: bytes, payload: bytes) -> None:
+        """Flip a byte of a row's payload."""
 
     def damage_blob(self, name: BlobName) -> None:
         """Flip a byte of a committed blob's data."""
@@ -91,8 +97,14 @@ class MemoryMisfortunes:
     def fill(self) -> None:
         self._device.set_full(True)
 
+    def run_low(self) -> None:
+        self._device.set_full(True)
+
     def make_room(self) -> None:
         self._device.set_full(False)
+
+    def damage_row(self, shard: bytes, name: bytes, payload: bytes) -> None:
+        self._device.corrupt_row(shard, name)
 
     def damage_blob(self, name: BlobName) -> None:
         self._device.corrupt_blob(name)

@@ -47,6 +47,14 @@ async def test_what_changes_nothing_leaves_no_hint(rig: Rig) -> None:
     assert await hints(rig) == []
 
 
+async def test_what_another_row_has_taken_over_leaves_no_hint(rig: Rig) -> None:
+    """A completed upload's parts belong to the object from then on."""
+    await rig.ask(write(S, flags=B), b"manifest")
+    gone = RowFlag.TOMBSTONE | RowFlag.TAKEN_OVER
+    assert await rig.answer_to(write(2 * S, flags=gone, size=0)) == Ok()
+    assert await hints(rig) == []
+
+
 async def test_hints_come_in_order_and_in_pages(rig: Rig) -> None:
     for number in range(1, 12):
         await rig.ask(write(number * S, flags=B), b"%d" % number)

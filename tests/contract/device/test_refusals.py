@@ -1,6 +1,7 @@
 """What a device refuses: oversize fields, stamps from the future, late messages; its misfortunes."""
 
 import asyncio
+import random
 
 import pytest
 
@@ -21,8 +22,10 @@ from storage.types import (
     Read,
     Row,
     RowAnswer,
+    RowFlag,
     RowMessage,
     Scan,
+    Want,
     Write,
 )
 from tests.contract.device.rigs import Rig
@@ -119,6 +122,53 @@ async def test_a_full_device_refuses_writes_and_goes_on_reading(rig: Rig) -> Non
     assert await rig.answer_to(Count(SHARD)) == Counts(1, 3)
     rig.misfortunes.make_room()
     assert await rig.answer_to(tombstone(3 * S)) == Ok()
+
+
+async def test_a_device_that_runs_low_goes_on_deleting(rig: Rig) -> None:
+    await rig.ask(write(S), b"old")
+    rig.misfortunes.run_low()
+    assert fault(await rig.answer_to(write(2 * S), b"new")) is Fault.FULL
+    assert isinstance(await rig.answer_to(prepare(3 * S)), Row)
+    gone = Accept(SHARD, NAME, update(S, 3 * S), RowFlag.TOMBSTONE, 0, b"")
+    assert await rig.answer_to(gone) == Ok()
+    assert await rig.answer_to(tombstone(4 * S)) == Ok()
+
+
+async def damaged(rig: Rig) -> bytes:
+    """A row whose payload has gone bad."""
+    payload = random.Random(5).randbytes(20_000)
+    assert await rig.answer_to(write(S), payload) == Ok()
+    rig.misfortunes.damage_row(SHARD, NAME, payload)
+    return payload
+
+
+async def test_a_damaged_payload_is_never_served_and_its_version_still_is(rig: Rig) -> None:
+    await damaged(rig)
+    for _ in range(2):
+        answer, body = await rig.ask(Read(SHARD, NAME))
+        assert fault(answer) is Fault.CORRUPT
+        assert body == b""
+    row = await rig.answer_to(Read(SHARD, NAME, Want.VERSION))
+    assert isinstance(row, Row)
+    assert row.version == write(S).version
+
+
+async def test_a_damaged_row_is_healed_by_the_same_version(rig: Rig) -> None:
+    payload = await damaged(rig)
+    await rig.ask(Read(SHARD, NAME))
+    assert await rig.answer_to(write(S), payload) == Ok()
+    answer, body = await rig.ask(Read(SHARD, NAME))
+    assert isinstance(answer, Row)
+    assert bytes(body) == payload
+    assert await rig.answer_to(Count(SHARD)) == Counts(1, 3)
+    assert await rig.device.list_garbage(0, 10) == []
+
+
+async def test_a_damaged_row_is_replaced_by_a_newer_one(rig: Rig) -> None:
+    await damaged(rig)
+    assert await rig.answer_to(write(2 * S), b"new") == Ok()
+    _, body = await rig.ask(Read(SHARD, NAME))
+    assert bytes(body) == b"new"
 
 
 async def test_a_stopped_device_says_so(rig: Rig) -> None:
