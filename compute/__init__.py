@@ -1,1 +1,2 @@
-"""The add-on (identity, images, volumes, servers, networks): not there yet; it will reach the store by HTTP only."""
+"""The add-on (identity, images, volumes, servers, networks): not there yet. It will reach the store by
+HTTP only."""
