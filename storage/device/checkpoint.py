@@ -90,6 +90,11 @@ class Checkpointer:
         """True between `start` and `on_done`."""
         return self._writer is not None
 
+    @property
+    def unfinished(self) -> bool:
+        """True where the last checkpoint did not succeed: the next one writes what it should have."""
+        return self._frozen is not None and self._writer is None
+
     def start(self, position: Position) -> None:
         """Begin a checkpoint of all that is applied, which is the journal up to `position`."""
         self._begin(position)

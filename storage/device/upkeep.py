@@ -137,9 +137,11 @@ class Upkeep:
     async def checkpoint(self) -> None:
         """Write what is applied now into the index; wait until it is there, or could not be."""
         await self._idle.wait()
-        if self._tables is not None and self._tables.dirty:
-            self._begin(self._tables)
+        while (tables := self._tables) is not None and tables.dirty:
+            self._begin(tables)
             await self._idle.wait()
+            if tables.checkpointer.unfinished:
+                return
 
     def _begin(self, tables: Tables) -> None:
         if tables.checkpointer.running:

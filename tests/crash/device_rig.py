@@ -1,6 +1,7 @@
 """A device engine over a recording disk: everything runs on the test's loop, in a fixed order."""
 
 import asyncio
+import errno
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
@@ -9,7 +10,7 @@ from runtime.clock import HybridClock
 from runtime.randomness import SeededRandomness
 from storage.device.engine import Device, DeviceConfig
 from storage.device.index_memory import MemoryIndex
-from storage.device.lane import InlineLane
+from storage.device.lane import InlineLane, LaneFactory
 from storage.types import ZERO_STAMP, Prepare, RowAnswer, RowMessage, Write
 from tests.crash.recording_disk import Event, Image, RecordingDisk
 
@@ -52,10 +53,12 @@ class InlineExecutor(Executor):
 class DeviceRig:
     """One device, from an image or new."""
 
-    def __init__(self, disk: RecordingDisk, clock: ManualClock, device: Device) -> None:
+    def __init__(self, disk: RecordingDisk, clock: ManualClock) -> None:
         self.disk = disk
         self.clock = clock
-        self.device = device
+        self.device: Device
+        self.index_full = False
+        self.index_fails = False
         self._hybrid = HybridClock(clock, b"rig-rig-")
 
     @classmethod
@@ -63,32 +66,41 @@ class DeviceRig:
         cls,
         disk: RecordingDisk,
         clock: ManualClock | None = None,
-        config: DeviceConfig = SMALL,
+        *,
+        lanes: LaneFactory = InlineLane,
+        seed: int = 7,
+        device_id: int = 3,
+        verify: Callable[[str], str] = lambda path: "",
     ) -> "DeviceRig":
         """Open the device on `disk`."""
-        clock = clock or ManualClock()
-
-        def open_index(path: str) -> MemoryIndex:
-            def committed(tables: Any) -> None:
-                disk.index[path] = tables
-                disk.record(Event("index", path, tables))
-
-            return MemoryIndex(disk.index.get(path), committed)
-
-        device = await Device.open(
+        rig = cls(disk, clock or ManualClock())
+        rig.device = await Device.open(
             ROOT,
             disk,
-            clock,
-            SeededRandomness(7),
-            device_id=3,
+            rig.clock,
+            SeededRandomness(seed),
+            device_id=device_id,
             cluster="tests",
-            config=config,
-            lanes=InlineLane,
-            open_index=open_index,
-            verify_index=lambda path: "",
+            config=SMALL,
+            lanes=lanes,
+            open_index=rig.open_index,
+            verify_index=verify,
             executor=InlineExecutor(),
         )
-        return cls(disk, clock, device)
+        return rig
+
+    def open_index(self, path: str) -> MemoryIndex:
+        """The index as the disk has it; its commits are events of the disk."""
+
+        def committed(tables: Any) -> None:
+            if self.index_full:
+                raise OSError(errno.ENOSPC, "no space left on device")
+            if self.index_fails:
+                raise OSError(errno.EIO, "input/output error")
+            self.disk.index[path] = tables
+            self.disk.record(Event("index", path, tables))
+
+        return MemoryIndex(self.disk.index.get(path), committed)
 
     def stamp(self) -> bytes:
         """A new stamp."""
