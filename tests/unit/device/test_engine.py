@@ -12,7 +12,6 @@ from storage.device.lane import InlineLane
 from storage.device.opening import STARTS_SUSPECT
 from storage.types import (
     SEAL_NAME,
-    ZERO_STAMP,
     ZERO_VERSION,
     Failed,
     Fault,
@@ -26,7 +25,6 @@ from storage.types import (
     Scan,
     Sealed,
     Want,
-    Write,
 )
 from tests.crash.device_rig import ROOT, DeviceRig
 from tests.crash.recording_disk import Image, RecordingDisk
@@ -147,7 +145,7 @@ async def test_answers_that_rest_on_a_pending_state_wait_for_it() -> None:
 async def test_a_seal_that_finds_no_room_seals_nothing() -> None:
     rig, lane = await held_rig()
     rig.disk.full, rig.disk.room = True, 10
-    seal = rig.send(Write(S, SEAL_NAME, rig.stamp() + ZERO_STAMP, RowFlag.TOMBSTONE, 0, b""))
+    seal = rig.send(rig.write(S, SEAL_NAME, b""))
     await turns()
     lane.release()
     assert fault((await seal)[0]) == Fault.FULL
