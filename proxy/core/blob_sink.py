@@ -72,7 +72,8 @@ class BlobSink:
         else:
             fragments = await _encoded(self._codec, segment)
             pieces = {number: fragments[number] for number in self._writers}
-        await asyncio.gather(*(self._try_write(n, piece) for n, piece in pieces.items()))
+        for number, piece in pieces.items():  # returns at once while the device keeps up
+            await self._try_write(number, piece)
         self._require_quorum()
 
     async def _try_write(self, number: int, piece: Buffer) -> None:

@@ -18,7 +18,7 @@ from storage.device import blob_format, blob_paths
 from storage.device.blob_errors import write_fault
 from storage.types import BlobHeader, Fault
 
-BATCH_BYTES: Final = 256 * 1024
+BATCH_BYTES: Final = 1024 * 1024
 """A job writes at least this much, except the last one: a hand-over to a thread costs some 50 us."""
 
 BUFFER_MAX_BYTES: Final = 2 * 1024 * 1024

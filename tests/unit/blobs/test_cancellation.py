@@ -10,7 +10,7 @@ from storage.device.blob_staging import BATCH_BYTES, BUFFER_MAX_BYTES
 from storage.types import Fault
 from tests.unit.blobs.doors import Device, HeldExecutor
 
-DATA = bytes(range(256)) * 1024
+DATA = bytes(range(256)) * (BATCH_BYTES // 256)
 
 
 async def turns() -> None:

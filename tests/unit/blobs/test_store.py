@@ -8,7 +8,7 @@ import pytest
 from storage.contract import DeviceFault
 from storage.device import blob_format
 from storage.device.blob_files import StagedBlob, open_blob_file
-from storage.device.blob_staging import BUFFER_MAX_BYTES, WRITEBACK_BYTES
+from storage.device.blob_staging import BATCH_BYTES, BUFFER_MAX_BYTES, WRITEBACK_BYTES
 from storage.types import BlobEntry, BlobName, Fault
 from tests.unit.blobs.doors import Device
 
@@ -74,14 +74,14 @@ async def test_a_name_is_given_once(device: Device) -> None:
 async def test_two_writers_of_one_name_do_not_mix(device: Device) -> None:
     first = await device.blobs.create(device.header())
     second = await device.blobs.create(device.header())
-    await first.write(bytes(300_000))
+    await first.write(bytes(BATCH_BYTES))
     await second.write(b"1" * 10)
     while not device.files("staging"):
         await asyncio.sleep(0)
     with pytest.raises(ValueError, match="being written already"):
         await second.commit()
     await first.commit()
-    assert await device.get(device.header().name) == bytes(300_000)
+    assert await device.get(device.header().name) == bytes(BATCH_BYTES)
 
 
 async def test_absent_blobs(device: Device) -> None:
