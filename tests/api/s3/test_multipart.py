@@ -307,6 +307,7 @@ def test_a_copy_with_a_checksum_of_its_own(s3: Any, bucket: str) -> None:
     whole = s3.put_object(Bucket=bucket, Key="u", Body=data, ChecksumAlgorithm="SHA256")
     assert done["CopyObjectResult"]["ChecksumSHA256"] == whole["ChecksumSHA256"]
     got = s3.get_object(Bucket=bucket, Key="t", ChecksumMode="ENABLED")
+    assert got["Body"].read() == data
     assert got["ChecksumSHA256"] == whole["ChecksumSHA256"]
     assert got["Metadata"] == {"m": "1"}
     kept = s3.copy_object(Bucket=bucket, Key="v", CopySource=source)

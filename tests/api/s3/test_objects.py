@@ -78,7 +78,9 @@ def test_metadata_and_content_headers(s3: Any, bucket: str) -> None:
     expires = datetime.datetime(2040, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
     meta = {"one": "1", "two-words": "a  b", "empty": ""}
     s3.put_object(Bucket=bucket, Key="a", Body=b"x", Metadata=meta, Expires=expires, **given)
-    for got in (s3.get_object(Bucket=bucket, Key="a"), s3.head_object(Bucket=bucket, Key="a")):
+    whole = s3.get_object(Bucket=bucket, Key="a")
+    assert whole["Body"].read() == b"x"
+    for got in (whole, s3.head_object(Bucket=bucket, Key="a")):
         assert {name: got[name] for name in given} == given
         assert got["ExpiresString"] == "Wed, 02 Jan 2040 03:04:05 GMT" or got["Expires"] == expires
         assert got["Metadata"] == meta
@@ -178,6 +180,7 @@ def test_response_overrides(s3: Any, bucket: str) -> None:
         ResponseContentDisposition="inline; filename=\u00fc",
         ResponseContentLanguage="fr",
     )
+    assert got["Body"].read() == b"x"
     assert got["ContentType"] == "text/other"
     assert got["CacheControl"] == "no-cache"
     assert got["ContentLanguage"] == "fr"
