@@ -74,7 +74,8 @@ def test_a_device_that_stopped_is_counted_out() -> None:
 
 
 def test_a_missing_worker_and_a_store_without_syncs_are_problems() -> None:
-    assert not healthy(list(judge(report(missing=(1,)))))
+    findings = list(judge(report(missing=(1,))))
+    assert [level for level, _ in about(findings, "worker")] == [Level.PROBLEM, Level.OK]
     findings = list(judge(report(fsync="off")))
     assert about(findings, "fsync")[0][0] is Level.PROBLEM
 
