@@ -1,15 +1,20 @@
-"""Command-line clients as people run them: awscli, s3cmd, rclone, restic."""
+"""Clients as people run them, against a store of two workers on disk: awscli, s3cmd, rclone, restic,
+and boto3 where requests of several workers meet."""
 
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 
-from tests.api.s3.conftest import Endpoint
+from tests.api.store import RunningStore, clean_environment
 
 Run = Callable[..., str]
 BIN = Path(sys.executable).parent
@@ -19,28 +24,27 @@ pytestmark = pytest.mark.clients
 
 
 @pytest.fixture
-def run(endpoint: Endpoint, tmp_path: Path) -> Run:
+def run(store: RunningStore, tmp_path: Path) -> Run:
     """Run a command that must succeed, with the endpoint in its environment; its output."""
     config = tmp_path / "clients"
     config.mkdir()
     (config / "s3cfg").write_text(
-        f"[default]\naccess_key = demo-key\nsecret_key = demo-secret\nuse_https = False\n"
-        f"host_base = {endpoint.host}:{endpoint.port}\nhost_bucket = {endpoint.host}:{endpoint.port}\n"
+        f"[default]\naccess_key = {store.access_key}\nsecret_key = {store.secret_key}\n"
+        f"use_https = False\nhost_base = 127.0.0.1:{store.port}\nhost_bucket = 127.0.0.1:{store.port}\n"
     )
-    environment = {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+    environment = clean_environment() | {
         "HOME": str(config),
-        "AWS_ACCESS_KEY_ID": "demo-key",
-        "AWS_SECRET_ACCESS_KEY": "demo-secret",
+        "AWS_ACCESS_KEY_ID": store.access_key,
+        "AWS_SECRET_ACCESS_KEY": store.secret_key,
         "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": endpoint.url,
+        "AWS_ENDPOINT_URL": store.endpoint,
         "AWS_MAX_ATTEMPTS": "1",
         "RCLONE_CONFIG": str(config / "rclone.conf"),
         "RCLONE_CONFIG_ATOLL_TYPE": "s3",
         "RCLONE_CONFIG_ATOLL_PROVIDER": "Other",
-        "RCLONE_CONFIG_ATOLL_ACCESS_KEY_ID": "demo-key",
-        "RCLONE_CONFIG_ATOLL_SECRET_ACCESS_KEY": "demo-secret",
-        "RCLONE_CONFIG_ATOLL_ENDPOINT": endpoint.url,
+        "RCLONE_CONFIG_ATOLL_ACCESS_KEY_ID": store.access_key,
+        "RCLONE_CONFIG_ATOLL_SECRET_ACCESS_KEY": store.secret_key,
+        "RCLONE_CONFIG_ATOLL_ENDPOINT": store.endpoint,
         "RESTIC_PASSWORD": "only a test",
         "RESTIC_CACHE_DIR": str(config / "restic"),
     }
@@ -139,9 +143,9 @@ def test_rclone(run: Run, tree: Path, tmp_path: Path) -> None:
     assert "r-clone" not in rclone("lsd", "atoll:")
 
 
-def test_restic(run: Run, tree: Path, tmp_path: Path, endpoint: Endpoint) -> None:
+def test_restic(run: Run, tree: Path, tmp_path: Path, store: RunningStore) -> None:
     def restic(*words: object) -> str:
-        return run("restic", "-r", f"s3:{endpoint.url}/rest-ic/repository", *words)
+        return run("restic", "-r", f"s3:{store.endpoint}/rest-ic/repository", *words)
 
     restic("init")
     restic("backup", tree)
@@ -153,6 +157,66 @@ def test_restic(run: Run, tree: Path, tmp_path: Path, endpoint: Endpoint) -> Non
     assert contents(restored) == contents(tree)
     restic("forget", "--keep-last=1", "--prune")
     assert "no errors were found" in restic("check")
+
+
+def test_awscli_on_erasure_coded_buckets(run: Run, tree: Path, tmp_path: Path) -> None:
+    run(
+        "aws",
+        "s3api",
+        "create-bucket",
+        "--bucket=coded-cli",
+        "--create-bucket-configuration",
+        "LocationConstraint=us-east-1:ec-4-2",
+    )
+    run("aws", "s3", "sync", tree, "s3://coded-cli", "--no-progress")
+    run("aws", "s3", "sync", "s3://coded-cli", tmp_path / "back", "--no-progress")
+    assert contents(tmp_path / "back") == contents(tree)
+
+
+@pytest.fixture
+def clients(store: RunningStore) -> Iterator[list[Any]]:
+    """boto3 clients with connections of their own, which the workers share out among them."""
+    made = [
+        boto3.client(
+            "s3",
+            endpoint_url=store.endpoint,
+            aws_access_key_id=store.access_key,
+            aws_secret_access_key=store.secret_key,
+            region_name="us-east-1",
+        )
+        for _ in range(8)
+    ]
+    yield made
+    for client in made:
+        client.close()
+
+
+def test_of_conditional_puts_at_several_workers_one_wins(clients: list[Any]) -> None:
+    clients[0].create_bucket(Bucket="races")
+
+    def attempt(client: Any, key: str, body: bytes) -> str:
+        try:
+            client.put_object(Bucket="races", Key=key, Body=body, IfNoneMatch="*")
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return "done"
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        for turn in range(10):
+            key = f"key-{turn}"
+            bodies = [b"%d" % number for number in range(len(clients))]
+            outcomes = list(pool.map(attempt, clients, [key] * len(clients), bodies))
+            assert outcomes.count("done") == 1, outcomes
+            winner = bodies[outcomes.index("done")]
+            assert clients[turn % 8].get_object(Bucket="races", Key=key)["Body"].read() == winner
+
+
+def test_a_write_is_in_the_listing_of_every_worker(clients: list[Any]) -> None:
+    clients[0].create_bucket(Bucket="listed")
+    for number in range(16):
+        clients[number % 8].put_object(Bucket="listed", Key=f"k{number:02d}", Body=b"x")
+        for client in clients:
+            assert client.list_objects_v2(Bucket="listed")["KeyCount"] == number + 1
 
 
 def test_the_clients_are_installed() -> None:
