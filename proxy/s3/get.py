@@ -7,7 +7,7 @@ from proxy.core.errors import NoSuchObject
 from proxy.core.types import Container, ObjectHead, OpenObject
 from proxy.http import send_stream
 from proxy.http_ranges import ByteRange
-from proxy.s3.answer import Answer
+from proxy.s3.answer import SERVER, Answer
 from proxy.s3.conditions import is_modified, wanted_range
 from proxy.s3.context import Access, Context, allowed
 from proxy.s3.errors import S3Error
@@ -33,6 +33,7 @@ async def get_object(context: Context, request: S3Request, container: Container)
             return Answer(status, fields, body, now_ns=request.now_ns)
         offset, length = (0, head.size_bytes) if span is None else span
         pieces = opened.stream(offset, length)
+        fields["Server"] = SERVER
         return await send_stream(request.http, status, fields, length, pieces)
     finally:
         opened.close()

@@ -47,18 +47,23 @@ def error_answer(error: S3Error, resource: str, request_id: str, now_ns: int) ->
     return Answer(error.status, fields, body, now_ns=now_ns)
 
 
-async def long_answer(request: S3Request, work: Coroutine[None, None, Answer]) -> web.StreamResponse:
+async def long_answer(
+    request: S3Request,
+    work: Coroutine[None, None, Answer],
+    *,
+    sign_of_life_s: float = SIGN_OF_LIFE_S,
+) -> web.StreamResponse:
     """The answer of a call that may take minutes: completing an upload, copying a large object.
 
-    After `SIGN_OF_LIFE_S` the status 200 and the XML declaration go out, then spaces, and at the end
+    After `sign_of_life_s` the status 200 and the XML declaration go out, then spaces, and at the end
     the document, which may be an error, as S3 documents for these calls. Errors before that are
     raised as ever.
     """
     async with asyncio.TaskGroup() as group:
         task = group.create_task(_outcome(work))
-        await asyncio.wait((task,), timeout=SIGN_OF_LIFE_S)
+        await asyncio.wait((task,), timeout=sign_of_life_s)
         if not task.done():
-            outcome = await _outcome(_drawn_out(request, task))
+            outcome = await _outcome(_drawn_out(request, task, sign_of_life_s))
             task.cancel()  # of effect only where the client has gone
         else:
             outcome = task.result()
@@ -75,7 +80,9 @@ async def _outcome(work: Coroutine[None, None, _T]) -> _T | Exception:
         return error
 
 
-async def _drawn_out(request: S3Request, task: asyncio.Task[Answer | Exception]) -> web.StreamResponse:
+async def _drawn_out(
+    request: S3Request, task: asyncio.Task[Answer | Exception], sign_of_life_s: float
+) -> web.StreamResponse:
     headers = {
         "x-amz-request-id": request.request_id,
         "Content-Type": xml.CONTENT_TYPE,
@@ -86,7 +93,7 @@ async def _drawn_out(request: S3Request, task: asyncio.Task[Answer | Exception])
     await response.write(xml.DECLARATION.encode())
     while not task.done():
         await response.write(b" ")
-        await asyncio.wait((task,), timeout=SIGN_OF_LIFE_S)
+        await asyncio.wait((task,), timeout=sign_of_life_s)
     outcome = task.result()
     if isinstance(outcome, Answer):
         document = bytes(outcome.content)
