@@ -1,7 +1,9 @@
 """Is what clients saw of a key explained by one order of its operations? Wing & Gong's search (1993).
 
-An operation is its times and what it makes of a content. One without an answer may have happened or
-not, at any time until its end: the moment when all processes were dead.
+An operation is its times and what it makes of a content. One without an answer may have happened, or
+happen yet: a replica that holds it may be asked only later. But it took its stamp while somebody was at
+work on it, so it never happens after a plain write that began when nobody was any more (`fence`); a
+swap keeps the stamp of the write that it saw, and may be followed by it.
 """
 
 from collections.abc import Iterable
@@ -14,12 +16,15 @@ ANYTHING: Final = "*"
 """As an expectation: any object, but one."""
 
 
+FOREVER: Final = float("inf")
+
+
 class Operation(NamedTuple):
     """One operation on a key.
 
     kind: "read": saw `content`. "write": wrote `content`, whatever was there. "swap": wrote `content`
     where the key held `expected`. done: it was acknowledged; else it may have happened.
-    refused: of a swap: it found something else.
+    refused: of a swap: it found something else. fence: when nobody was at work on it any more.
     """
 
     begin: float
@@ -29,6 +34,12 @@ class Operation(NamedTuple):
     expected: Content = None
     done: bool = True
     refused: bool = False
+    fence: float = FOREVER
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it may have happened, or not."""
+        return not self.done and not self.refused
 
     def effects(self, before: Content) -> tuple[Content, ...]:
         """What the key may hold after it took its place; empty where it can't have been there."""
@@ -53,9 +64,9 @@ def explained(history: Iterable[Operation], first: Content = None) -> bool:
     first: what the key held before.
     """
     operations = sorted(history, key=lambda operation: operation.begin)
-    everyone = (1 << len(operations)) - 1
+    superseding = [_mask(operations, unknown) for unknown in operations]
     seen: set[tuple[int, Content]] = set()
-    todo: list[tuple[int, Content]] = [(everyone, first)]
+    todo: list[tuple[int, Content]] = [((1 << len(operations)) - 1, first)]
     while todo:
         left, content = todo.pop()
         if not left:
@@ -69,8 +80,28 @@ def explained(history: Iterable[Operation], first: Content = None) -> bool:
                 break
             if left >> number & 1:
                 rest = left & ~(1 << number)
-                todo += [(rest, after) for after in operation.effects(content)]
+                late = superseding[number] & ~left
+                after = (content,) if late else operation.effects(content)
+                todo += [(rest, held) for held in after]
     return False
+
+
+def _mask(operations: list[Operation], unknown: Operation) -> int:
+    """The acknowledged plain writes, as bits, after which `unknown` can't happen any more."""
+    if not unknown.unknown:
+        return 0
+    writes = (
+        1 << number
+        for number, op in enumerate(operations)
+        if op.kind == "write" and op.done and op.begin > unknown.fence
+    )
+    return sum(writes)
+
+
+def still_open(history: Iterable[Operation], held: Content) -> list[Operation]:
+    """The operations that may happen yet, where the key now holds `held`."""
+    operations = list(history)
+    return [op for op in operations if op.unknown and op.content != held and not _mask(operations, op)]
 
 
 def told(history: Iterable[Operation]) -> str:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
-from tests.cluster.history import Content, Operation, explained, told
+from tests.cluster.history import FOREVER, Content, Operation, explained, still_open, told
 from tests.cluster.s3 import NO_ANSWER, S3, Answer, RefusedError
 
 HEADER_BYTES: Final = 48
@@ -43,6 +43,24 @@ def body_of(value: str) -> bytes:
     return (header + rest)[:size]
 
 
+def halves_of(body: bytes) -> tuple[bytes, bytes]:
+    """The parts in which a body is uploaded."""
+    cut = len(body) // 2
+    return body[:cut], body[cut:]
+
+
+def etags_of(value: str) -> tuple[str, str]:
+    """A value's ETag where it was put at once, and where it was uploaded in parts."""
+    body = body_of(value)
+    parts = halves_of(body)
+    joined = b"".join(bytes.fromhex(_md5(part)) for part in parts)
+    return _md5(body), f"{_md5(joined)}-{len(parts)}"
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
 class TornError(AssertionError):
     """A key was answered with bytes that nobody wrote to it."""
 
@@ -64,7 +82,7 @@ class Load:
         self.histories: dict[Place, list[Operation]] = {place: [] for place in places}
         self.held: dict[Place, Content] = dict.fromkeys(places)
         self.acknowledged = 0
-        self.unknown = 0
+        self.failed_at: list[float] = []
         self.answers: dict[int, int] = {}
         self.half_way: list[tuple[Place, str, list[str], str]] = []
         """Uploads whose completion had no answer: place, id, ETags, value."""
@@ -87,12 +105,11 @@ class Load:
         self._ending = True
 
     async def _client(self, s3: S3, chance: random.Random) -> None:
-        acts: list[Act] = (
-            [self._put] * 8 + [self._get] * 6 + [self._delete, self._create, self._replace]
-        )
-        acts += [self._upload] if self._uploads else []
+        weights: dict[Act, int] = {self._put: 8, self._get: 6, self._upload: int(self._uploads)}
+        weights |= dict.fromkeys((self._delete, self._create, self._replace), 1)
+        acts, odds = list(weights), list(weights.values())
         while not self._ending:
-            act = chance.choice(acts)
+            (act,) = chance.choices(acts, odds)
             await act(s3, chance.choice(self.places), chance)
 
     def new_value(self, place: Place, chance: random.Random) -> str:
@@ -107,22 +124,34 @@ class Load:
         request: Awaitable[Answer],
         refusals: tuple[int, ...] = (),
     ) -> Answer | None:
-        """Carry out a writing request and note what became of it."""
+        """Carry out a writing request and note what became of it; the answer to a success."""
         begin = time.monotonic()
+        answer, lost = None, False
         try:
             answer = await request
+        except TimeoutError:
+            lost = True  # somebody may be at work on it still
         except NO_ANSWER:
-            answer = None
+            pass  # the process that was at work on it is dead
+        now = time.monotonic()
         status = answer.status if answer is not None else 0
         self.answers[status] = self.answers.get(status, 0) + 1
         done = 200 <= status < 300
         refused = status in refusals
         if not (done or refused or status in {0, 409, 500, 503}):
             raise AssertionError(f"{wanted} at {place} was answered with {answer}")
-        end = time.monotonic() if done or refused else float("inf")
         self.acknowledged += done
-        self.unknown += not (done or refused)
-        self.histories[place].append(wanted._replace(begin=begin, end=end, done=done, refused=refused))
+        if not done and not refused:
+            self.failed_at.append(now)
+        told = done or refused
+        noted = wanted._replace(
+            begin=begin,
+            end=now if told else FOREVER,
+            done=done,
+            refused=refused,
+            fence=FOREVER if lost else now,
+        )
+        self.histories[place].append(noted)
         return answer if done else None
 
     async def _put(self, s3: S3, place: Place, chance: random.Random) -> None:
@@ -130,7 +159,7 @@ class Load:
         body = body_of(value)
         answer = await self._write(place, _writing(value), s3.put(*place, body))
         if answer is not None:
-            assert answer.etag == hashlib.md5(body, usedforsecurity=False).hexdigest()
+            assert answer.etag == _md5(body)
             self._etags[place] = answer.etag, value
 
     async def _delete(self, s3: S3, place: Place, chance: random.Random) -> None:
@@ -152,19 +181,16 @@ class Load:
 
     async def _upload(self, s3: S3, place: Place, chance: random.Random) -> None:
         value = self.new_value(place, chance)
-        body = body_of(value)
-        cut = len(body) // 2
         try:
             upload = await s3.begin_upload(*place)
             etags = [
                 await s3.put_part(*place, upload, number, part)
-                for number, part in enumerate((body[:cut], body[cut:]), 1)
+                for number, part in enumerate(halves_of(body_of(value)), 1)
             ]
         except (RefusedError, *NO_ANSWER):
             return  # nothing that anybody can see
-        unknown = self.unknown
-        await self._write(place, _writing(value), s3.complete(*place, upload, etags))
-        if self.unknown > unknown:
+        answer = await self._write(place, _writing(value), s3.complete(*place, upload, etags))
+        if answer is None:
             self.half_way.append((place, upload, etags, value))
 
     async def _get(self, s3: S3, place: Place, chance: random.Random) -> None:
@@ -182,59 +208,78 @@ class Load:
             return None
         assert answer.status in {200, 404}, answer
         value = value_of(place, answer.body) if answer.status == 200 else None
-        if value is not None and "-" not in answer.etag:
-            assert answer.etag == hashlib.md5(answer.body, usedforsecurity=False).hexdigest(), place
+        if value is not None:
+            assert answer.etag in etags_of(value), place
         self.histories[place].append(Operation(begin, time.monotonic(), "read", value))
         return answer
 
     # -- after a kill --
 
-    def killed(self, at: float) -> None:
-        """All processes were dead at this time: nothing unanswered happens after it."""
-        for place, history in self.histories.items():
-            self.histories[place] = [op._replace(end=min(op.end, at)) for op in history]
-
     async def finish_uploads(self, s3: S3) -> None:
-        """Ask again for the completions that had no answer, as clients do."""
+        """Ask again for the completions that had no answer, as clients do.
+
+        A completion is one operation, however often it is asked for. Where the upload is gone it has
+        happened: nothing else ends an upload here.
+        """
         for place, upload, etags, value in self.half_way:
-            await self._write(
-                place, _writing(value), s3.complete(*place, upload, etags), refusals=(404,)
-            )
+            answer = await s3.complete(*place, upload, etags)
+            assert answer.status in {200, 404}, answer
+            history = self.histories[place]
+            now = time.monotonic()
+            for number, op in enumerate(history):
+                if op.content == value and op.unknown:
+                    history[number] = op._replace(done=True, end=now)
         self.half_way.clear()
 
     async def verify(self, s3: S3) -> None:
-        """Read every key twice; the histories and the listings must explain what is there.
+        """Read every key again and again, by itself and in listings: the histories must explain it.
 
         Afterwards each key's history begins anew with what it holds.
         """
-        seen: dict[Place, Answer] = {}
-        limit = asyncio.Semaphore(VERIFIERS)
-
-        async def look(place: Place) -> None:
-            async with limit:
-                for _ in range(2):
-                    answer = await self.try_read(s3, place)
-                    assert answer is not None, f"{place} can't be read"
-                    seen[place] = answer
-
-        await asyncio.gather(*map(look, self.places))
+        await self._read_all(s3)
+        await self._read_all(s3)
+        await self._read_listings(s3)
+        last = await self._read_all(s3)
         for place, history in self.histories.items():
             assert explained(history, self.held[place]), (
                 f"seed {self._seed}: {place} held {self.held[place]}, then\n{told(history)}"
             )
-        await self._compare_listings(s3, seen)
-        for place, answer in seen.items():
-            self.held[place] = value_of(place, answer.body) if answer.status == 200 else None
-            self.histories[place] = []
+        for place, value in last.items():
+            self.held[place] = value
+            self.histories[place] = still_open(self.histories[place], value)
 
-    async def _compare_listings(self, s3: S3, seen: dict[Place, Answer]) -> None:
+    async def _read_all(self, s3: S3) -> dict[Place, Content]:
+        limit = asyncio.Semaphore(VERIFIERS)
+        found: dict[Place, Content] = {}
+
+        async def look(place: Place) -> None:
+            async with limit:
+                answer = await self.try_read(s3, place)
+                assert answer is not None, f"{place} can't be read"
+                found[place] = self.histories[place][-1].content
+
+        await asyncio.gather(*map(look, self.places))
+        return found
+
+    async def _read_listings(self, s3: S3) -> None:
+        """What a listing says of a key is a read of it."""
         for bucket in {place.bucket for place in self.places}:
-            expected = {
-                place.key: (answer.etag, len(answer.body))
-                for place, answer in seen.items()
-                if place.bucket == bucket and answer.status == 200
-            }
-            assert await s3.list_all(bucket, page=7) == expected
+            begin = time.monotonic()
+            listed = await s3.list_all(bucket, page=7)
+            end = time.monotonic()
+            for place in (place for place in self.places if place.bucket == bucket):
+                entry = listed.pop(place.key, None)
+                value = None if entry is None else self._listed_value(place, *entry)
+                self.histories[place].append(Operation(begin, end, "read", value))
+            assert not listed, f"keys that were never written: {listed}"
+
+    def _listed_value(self, place: Place, etag: str, size: int) -> str:
+        written = {op.content for op in self.histories[place]} | {self.held[place]}
+        for value in written - {None}:
+            if value is not None and etag in etags_of(value):
+                assert size == len(body_of(value)), f"{place} is listed with {size} bytes"
+                return value
+        raise TornError(f"{place} is listed with an ETag of no value: {etag}")
 
 
 def _writing(value: Content) -> Operation:

@@ -1,6 +1,6 @@
 """The judge of the tests here is judged first: it must find what it is there to find."""
 
-from tests.cluster.history import ANYTHING, Operation, explained, told
+from tests.cluster.history import ANYTHING, FOREVER, Operation, explained, still_open, told
 
 
 def write(begin: float, end: float, content: str | None, *, done: bool = True) -> Operation:
@@ -31,13 +31,33 @@ def test_concurrent_writes_may_end_either_way_but_not_both_ways() -> None:
     assert not explained([*both, read(4, 5, "a"), read(6, 7, "b")])
 
 
-def test_an_unknown_write_may_have_happened_until_its_end() -> None:
-    unknown = write(0, 10, "a", done=False)
+def test_an_unknown_write_may_have_happened_or_happen_yet() -> None:
+    unknown = write(0, FOREVER, "a", done=False)
     for seen in ("a", None):
         assert explained([unknown, read(11, 12, seen)])
     assert explained([unknown, read(1, 2, None), read(3, 4, "a")])
     assert not explained([unknown, read(1, 2, "a"), read(3, 4, None)])
-    assert not explained([unknown, read(11, 12, None), read(13, 14, "a")])
+    assert not explained([unknown, read(1, 2, "a"), read(3, 4, None), read(5, 6, "a")])
+
+
+def test_an_unknown_write_does_not_happen_after_one_that_began_when_it_was_over() -> None:
+    unknown = write(0, FOREVER, "a", done=False)._replace(fence=5)
+    later = write(6, 7, "b")
+    assert explained([unknown, read(8, 9, "a")])
+    assert explained([unknown, write(3, 4, "b"), read(8, 9, "a")])
+    assert explained([unknown, later, read(8, 9, "b")])
+    assert not explained([unknown, later, read(8, 9, "a")])
+    assert not explained([unknown, later, read(8, 9, "b"), read(10, 11, "a")])
+    swapped = Operation(6, 7, "swap", "b", expected=None)
+    assert explained([unknown, swapped, read(8, 9, "b"), read(10, 11, "a")])
+
+
+def test_what_may_happen_yet_is_carried_on() -> None:
+    unknown = write(0, FOREVER, "a", done=False)._replace(fence=5)
+    assert still_open([unknown, read(6, 7, None)], None) == [unknown]
+    assert still_open([unknown, read(6, 7, "a")], "a") == []
+    assert still_open([unknown, write(6, 7, "b")], "b") == []
+    assert still_open([unknown, write(3, 4, "b")], "b") == [unknown]
 
 
 def test_a_swap_needs_what_it_expected() -> None:
