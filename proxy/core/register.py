@@ -147,6 +147,12 @@ class Machine(Protocol):
         """The deadline has passed: how does it end?"""
 
 
+_NOTHING_WRITTEN: Final = frozenset({Fault.FULL, Fault.SKEW, Fault.EPOCH, Fault.TOO_LARGE})
+"""A device that answers so has surely not carried the message out."""
+
+_SILENCE: Final = Failed(Fault.DEADLINE, "no answer in time")
+
+
 def _fault(answer: RowAnswer) -> Failed:
     """A device's fault; an answer of another call's kind is one, too."""
     return answer if type(answer) is Failed else Failed(Fault.CORRUPT, "odd answer")
@@ -186,12 +192,19 @@ class _Tally:
         answered = (self.ok | self.no | self.sealed).bit_count() + len(self.faults)
         return answered >= self.quorum.size
 
+    @property
+    def surely_nowhere(self) -> bool:
+        """Everyone has answered, and no one holds what was sent, nor will."""
+        refused = self.complete and self.ok == 0 and self.no == self.never
+        return refused and all(fault.fault in _NOTHING_WRITTEN for fault in self.faults)
+
 
 class PlainWrite:
     """PUT or DELETE of a row: one round, success on a majority of Ok.
 
     Only when a majority surely never held the stamp may it be tried with a higher one: then no reader
-    can have seen it. Any other end without a majority is Unknown.
+    can have seen it. Where nobody stored it, for want of room say, it is Undone; any other end without
+    a majority is Unknown.
     """
 
     __slots__ = ("_attempts", "_clock", "_fixed", "_name", "_shard", "_tally", "_value", "_version")
@@ -245,10 +258,12 @@ class PlainWrite:
             return self.begin()
         if enough[tally.sealed]:
             return ShardSealed()
+        if tally.surely_nowhere:
+            return Undone(tuple(tally.faults))
         return Unknown(tuple(tally.faults)) if tally.complete else None
 
     def expire(self) -> End:
-        return Unknown(tuple(self._tally.faults))
+        return Unknown((*self._tally.faults, _SILENCE))
 
 
 def confirmation(shard: bytes, name: bytes, row: Versioned) -> RowMessage:
@@ -406,7 +421,7 @@ class QuorumRead:
         return self.begin()._replace(pause=self._attempts > 2)
 
     def expire(self) -> End:
-        return Undone(tuple(self._faults))
+        return Undone((*self._faults, _SILENCE))
 
 
 Decide = Callable[[Versioned], Value]
@@ -471,7 +486,7 @@ class Update:
     def _again(self) -> Step:
         hopeless = self._tally.faults and not self._tally.no
         if hopeless or self._attempts >= UPDATE_ATTEMPTS:
-            return self.expire()
+            return self._failed()
         return self.begin()
 
     def _on_promised(self) -> Step:
@@ -514,5 +529,8 @@ class Update:
         return self._unless_lost(0)
 
     def expire(self) -> End:
-        faults = tuple(self._tally.faults)
+        return self._failed(_SILENCE)
+
+    def _failed(self, *silence: Failed) -> End:
+        faults = (*self._tally.faults, *silence)
         return Unknown(faults) if self._sent else Undone(faults)

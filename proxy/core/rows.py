@@ -262,12 +262,17 @@ class _Watch:
 
 
 def _unavailable(end: Unknown | Undone) -> Unavailable | Full | Damaged:
-    """The domain error of an operation without a majority."""
+    """The domain error of an operation without a majority.
+
+    Only one that surely did not happen is anything but Unavailable: who hears Full or Damaged removes
+    the blobs that the row would name.
+    """
     faults = [Fault(fault.fault) for fault in end.faults]
-    if faults and all(fault is Fault.CORRUPT for fault in faults):
-        return Damaged("every copy of the row is damaged")
-    if faults and all(fault is Fault.FULL for fault in faults) and len(faults) > 1:
-        return Full("too few devices have room")
+    if type(end) is Undone and faults:
+        if all(fault is Fault.CORRUPT for fault in faults):
+            return Damaged("every copy of the row is damaged")
+        if all(fault is Fault.FULL for fault in faults):
+            return Full("too few devices have room")
     said = ", ".join(sorted({fault.name.lower() for fault in faults})) or "no answer in time"
     outcome = "the outcome is unknown" if isinstance(end, Unknown) else "nothing was changed"
     return Unavailable(f"no majority of the row's replicas: {said}; {outcome}")
