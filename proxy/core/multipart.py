@@ -65,7 +65,7 @@ from proxy.core.types import (
     UploadPage,
 )
 from runtime.tasks import TaskOwner
-from storage.types import RowFlag, Scan, ScannedRow
+from storage.types import RowFlag, Scan, ScannedRow, Want
 
 SWEEP_CONCURRENCY_MAX: Final = 16
 PARTS_PAGE: Final = 1000
@@ -338,7 +338,8 @@ class Uploads:
         head = self._object_head(found.head, chosen, checksums)
         if any_condition(conditions):
             return await self._complete_if(container, found, head, manifest, conditions)
-        completion = _Completion(self._rows.new_version(), encode(head), encode(manifest))
+        version = await self._version_above(container, object_name(name))
+        completion = _Completion(version, encode(head), encode(manifest))
         return await self._finish(container, await self._begin(container, found, completion))
 
     async def _completed_before(
@@ -398,7 +399,7 @@ class Uploads:
         if not completion.version:
             return await self._finish_conditional(container, found, head, value)
         try:
-            while not await self._rows.write_as(shard, raw, value, completion.version):
+            while not await self._write_as(shard, raw, value, completion.version):
                 # The row is newer and never held this version: decide on a later one.
                 completion = msgspec.structs.replace(completion, version=self._rows.new_version())
                 found = await self._begin(container, found, completion)
@@ -407,6 +408,27 @@ class Uploads:
             raise Unavailable("the container is being deleted") from error
         await self._sweep(container, found, manifest)
         return ObjectInfo(name, head, completion.version)
+
+    async def _version_above(self, container: Container, raw: bytes) -> bytes:
+        """A version above all that was acknowledged of an object before: reading it tells the clock."""
+        with contextlib.suppress(SealedShard):
+            await self._rows.read(self._object_rows.shard(container, raw), raw, Want.VERSION)
+        return self._rows.new_version()
+
+    async def _write_as(self, shard: bytes, raw: bytes, value: Value, version: bytes) -> bool:
+        """Like `Rows.write_as`, but also True where the object has gone on from `version`.
+
+        Replicas remember a few versions only, so that a completion asked for again much later can't be
+        told from one that never arrived. Both are the same to everyone: whatever is newer was not
+        acknowledged before the completion began (see `_version_above`), and has replaced it.
+        """
+        try:
+            return await self._rows.write_as(shard, raw, value, version)
+        except Unavailable:
+            row = await self._rows.read(shard, raw, Want.VERSION)
+            if row.version <= version:
+                raise
+            return True
 
     async def _complete_if(
         self,
