@@ -25,6 +25,7 @@ from proxy.s3 import (
     get,
     list,  # noqa: A004 - the verb's name, as in the core
     multipart,
+    multipart_list,
     put,
     settings,
 )
@@ -54,7 +55,7 @@ ROUTES: Final[dict[tuple[str, int, str], Route]] = {
     ("GET", BUCKET, "location"): Route(bucket.get_location, Access.LIST),
     ("GET", BUCKET, ""): Route(list.list_objects, Access.LIST),
     ("GET", BUCKET, "versions"): Route(list.list_versions, Access.LIST),
-    ("GET", BUCKET, "uploads"): Route(multipart.list_uploads, Access.OWN),
+    ("GET", BUCKET, "uploads"): Route(multipart_list.list_uploads, Access.OWN),
     ("POST", BUCKET, "delete"): Route(delete.delete_objects, Access.WRITE),
     ("GET", OBJECT, ""): Route(get.get_object, Access.READ),
     ("HEAD", OBJECT, ""): Route(get.head_object, Access.READ),
@@ -65,7 +66,7 @@ ROUTES: Final[dict[tuple[str, int, str], Route]] = {
     ("PUT", OBJECT, "uploadId"): Route(multipart.upload_part, Access.WRITE),
     ("POST", OBJECT, "uploadId"): Route(multipart.complete_upload, Access.WRITE),
     ("DELETE", OBJECT, "uploadId"): Route(multipart.abort_upload, Access.WRITE),
-    ("GET", OBJECT, "uploadId"): Route(multipart.list_parts, Access.WRITE),
+    ("GET", OBJECT, "uploadId"): Route(multipart_list.list_parts, Access.WRITE),
     ("GET", BUCKET, "acl"): Route(settings.get_bucket_acl, Access.OWN),
     ("GET", OBJECT, "acl"): Route(settings.get_object_acl, Access.OWN),
     ("GET", OBJECT, "tagging"): Route(settings.get_object_tagging, Access.OWN),

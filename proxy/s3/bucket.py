@@ -10,8 +10,9 @@ from proxy.s3.answer import empty
 from proxy.s3.body import read_document
 from proxy.s3.context import Context
 from proxy.s3.errors import S3Error, not_implemented
+from proxy.s3.names import is_bucket_name
 from proxy.s3.reply import xml_answer
-from proxy.s3.request import S3Request, is_bucket_name
+from proxy.s3.request import S3Request
 
 POLICY_HEADER: Final = "x-atoll-storage-policy"
 DEFAULT_REGION: Final = "us-east-1"

@@ -14,7 +14,8 @@ from proxy.core.contract import Store
 from proxy.core.errors import NoSuchContainer
 from proxy.core.types import CONTAINER_NAME_MAX_BYTES, Container
 from proxy.s3.errors import S3Error
-from proxy.s3.request import S3Request, check_bucket_lookup, is_bucket_name
+from proxy.s3.names import check_bucket_lookup, is_bucket_name
+from proxy.s3.request import S3Request
 
 READ_ACL = "swift.read-acl"
 WRITE_ACL = "swift.write-acl"

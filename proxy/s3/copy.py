@@ -24,8 +24,9 @@ from proxy.s3.conditions import check_source, parse_copy_range, source_condition
 from proxy.s3.context import Access, Context, bucket_for, check_owner
 from proxy.s3.errors import S3Error, invalid_argument
 from proxy.s3.headers import read_attributes
+from proxy.s3.names import parse_copy_source
 from proxy.s3.reply import long_answer, xml_answer
-from proxy.s3.request import S3Request, parse_copy_source
+from proxy.s3.request import S3Request
 from proxy.s3.times import whole_seconds, xml_date
 
 

@@ -4,7 +4,6 @@ The target is read once. Most requests name a plain bucket and key without a que
 expression reads those. Nothing is normalised: `a//b`, `../x` and `%2F` are keys like any other.
 """
 
-import ipaddress
 import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -14,7 +13,7 @@ from multidict import CIMultiDictProxy
 
 from proxy.auth.types import UNSIGNED, Authenticated, PayloadMode
 from proxy.auth.users import User
-from proxy.core.types import CONTAINER_NAME_MAX_BYTES, PART_NUMBER_MAX
+from proxy.core.types import PART_NUMBER_MAX
 from proxy.http import split_target
 from proxy.s3.errors import Place, S3Error, invalid_argument
 
@@ -37,7 +36,6 @@ QUERY_PARAMETERS_MAX: Final = 256
 
 _PLAIN_TARGET = re.compile(r"/([A-Za-z0-9._-]{1,255})/([A-Za-z0-9\-._~/!*'(),:;=@$&]+)")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
 
 SERVICE, BUCKET, OBJECT = 0, 1, 2
 """Levels of a resource."""
@@ -214,43 +212,6 @@ def bucket_of_host(host: str, domains: tuple[str, ...]) -> str | None:
         if name.endswith("." + domain) and len(name) > len(domain) + 1:
             return name[: -len(domain) - 1]
     return None
-
-
-def is_bucket_name(name: str) -> bool:
-    """May S3 clients create a bucket of that name? Amazon S3 user guide, "General purpose bucket
-    naming rules", without the prefixes and suffixes that Amazon keeps for itself."""
-    if _BUCKET.fullmatch(name) is None:
-        return False
-    try:
-        ipaddress.IPv4Address(name)
-    except ValueError:
-        return True
-    return False
-
-
-def check_bucket_lookup(name: str) -> None:
-    """Refuse what cannot be any container's name; Swift's may look otherwise than S3's.
-
-    Raises S3Error InvalidBucketName.
-    """
-    if not 0 < len(name.encode("utf-8")) <= CONTAINER_NAME_MAX_BYTES:
-        raise S3Error("InvalidBucketName", fields={"BucketName": name[:CONTAINER_NAME_MAX_BYTES]})
-
-
-def parse_copy_source(text: str) -> tuple[str, str]:
-    """Bucket and key of x-amz-copy-source: URL-encoded, `+` a space as S3 reads it, the slash before
-    the bucket optional. Raises S3Error InvalidArgument, NotImplemented for a version."""
-    source, _, version = text.partition("?versionId=")
-    if version not in ("", "null"):
-        raise S3Error("NotImplemented", "Versions are not implemented.")
-    try:
-        path = decoded_path(source.replace("+", "%20"))
-    except S3Error as error:
-        raise invalid_argument("x-amz-copy-source", text, "The copy source cannot be read.") from error
-    bucket, _, key = path.removeprefix("/").partition("/")
-    if not bucket or not key:
-        raise invalid_argument("x-amz-copy-source", text, "The copy source names no bucket and key.")
-    return bucket, key
 
 
 def parse_part_number(text: str) -> int:

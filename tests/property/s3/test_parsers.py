@@ -16,11 +16,10 @@ from proxy.s3.bucket import policy_of
 from proxy.s3.errors import S3Error
 from proxy.s3.headers import read_meta
 from proxy.s3.list import read_token, written_token
+from proxy.s3.names import is_bucket_name, parse_copy_source
 from proxy.s3.request import (
     bucket_of_host,
     decoded_path,
-    is_bucket_name,
-    parse_copy_source,
     parse_part_number,
     read_query,
 )

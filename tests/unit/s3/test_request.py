@@ -3,11 +3,10 @@
 import pytest
 
 from proxy.s3.errors import S3Error
+from proxy.s3.names import is_bucket_name, parse_copy_source
 from proxy.s3.request import (
     bucket_of_host,
     decoded_path,
-    is_bucket_name,
-    parse_copy_source,
     parse_number,
     parse_part_number,
     read_query,
