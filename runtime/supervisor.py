@@ -109,6 +109,8 @@ class Supervisor:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
+            for fd in (ready_read, *(other.ready_fd for other in self._slots if other.pid)):
+                os.close(fd)  # so that only the supervisor's end is left, and its death is noticed
             os._exit(self._in_child(slot.number, parent, ready_write))
         os.close(ready_write)
         slot.pid, slot.ready_fd, slot.ready, slot.drained = pid, ready_read, False, False

@@ -10,6 +10,7 @@
 import os
 from typing import Final, NamedTuple
 
+from proxy.auth.errors import UserError
 from proxy.auth.user_file import add_user, read_users, remove_user
 from proxy.auth.users import User, new_user
 from ring.builder import build
@@ -53,7 +54,10 @@ def prepare(config: Config, randomness: Randomness) -> Data:
     secret = _secret(os.path.join(config.data, "secret"), randomness)
     ring = _ring(config, randomness)
     credentials = credentials_path(config)
-    _ensure_demo(credentials, randomness)
+    try:
+        _ensure_demo(credentials, randomness)
+    except UserError as error:
+        raise AtollError(str(error)) from error
     return Data(config.data, ring, secret, credentials, run)
 
 
@@ -112,9 +116,9 @@ def _ensure_demo(path: str, randomness: Randomness) -> None:
     """A first user; later only the environment brings it back or changes its keys."""
     access_key = os.environ.get("ATOLL_ACCESS_KEY")
     secret_key = os.environ.get("ATOLL_SECRET_KEY")
+    existing = demo_user(path)  # a file that can't be read is said before anything serves
     if os.path.exists(path) and not (access_key or secret_key):
         return
-    existing = demo_user(path)
     user = new_user(
         DEMO_NAME,
         randomness,

@@ -7,6 +7,7 @@ import socket
 import sys
 from typing import Any
 
+from runtime.certificate import ServedCertificate
 from runtime.config import Config, load
 from runtime.errors import AtollError
 from runtime.randomness import SystemRandomness
@@ -50,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     _check_port(config.listen, config.port)
     if config.admin_port:
         _check_port(config.admin_listen, config.admin_port)
+    if config.tls_certificate:
+        ServedCertificate(config.tls_certificate, config.tls_key)  # said once, here, where it is wrong
     # Imported before the fork, so that workers share it.
     from tools.data import prepare
     from tools.worker import run_worker, worker_count

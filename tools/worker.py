@@ -129,8 +129,10 @@ class _Worker:
             ready()
             await stop.wait()
             await drain()
-            ready()
-            with contextlib.suppress(TimeoutError):  # the supervisor is gone, or ended only this worker
+            with contextlib.suppress(
+                BrokenPipeError, TimeoutError
+            ):  # the supervisor is gone, or ended only us
+                ready()
                 async with asyncio.timeout(self._config.drain_s):
                     await release.wait()
         return 0

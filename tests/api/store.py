@@ -210,6 +210,10 @@ class RunningStore:
         while self._group_lives() and time.monotonic() < deadline:
             time.sleep(POLL_S)
 
+    def lives(self, pid: int) -> bool:
+        """Whether a process of this store has not ended."""
+        return _runs_in_group(pid, self.pid)
+
     def _group_lives(self) -> bool:
         """Whether any process of the group runs; one that nobody waits for (a zombie) does not."""
         return any(

@@ -14,7 +14,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.api.cli.commands import atoll
+from tests.api.cli.commands import Outcome, atoll
 from tests.api.store import RunningStore, clean_environment, free_port, start_store
 
 KEYS = {"ATOLL_ACCESS_KEY": "DEMOKEY", "ATOLL_SECRET_KEY": "a-secret-for-the-demo"}
@@ -133,6 +133,39 @@ def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
     refused = atoll("up", "--config", config, "--data", tmp_path / "data", "--port", free_port())
     assert refused.status == 1
     assert "no.pem" in refused.err
+    assert refused.err.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+def _up(data: Path, **environment: str) -> Outcome:
+    return atoll("up", "--data", data, "--port", free_port(), "--admin-port", 0, **environment)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("credentials.toml", 'x = "', "credentials.toml is not usable: it is not TOML"),
+        ("secret", "not hex", "secret is not a cluster secret of hex digits"),
+        ("secret", "00" * 8, "secret has fewer than 32 bytes"),
+        ("ring", "not a ring", "the file is not a ring"),
+    ],
+)
+def test_a_damaged_data_directory_is_refused_and_left(
+    tmp_path: Path, name: str, text: str, reason: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    refused = _up(tmp_path)
+    assert refused.status == 1
+    assert reason in refused.err
+    assert "Traceback" not in refused.err
+    assert (tmp_path / name).read_text() == text
+
+
+def test_keys_that_cannot_be_used_are_refused_and_not_quoted(tmp_path: Path) -> None:
+    refused = _up(tmp_path / "data", ATOLL_SECRET_KEY="not\nusable")
+    assert refused.status == 1
+    assert "the secret key is empty or has a character" in refused.err
+    assert "usable" not in refused.err
 
 
 def test_a_second_store_on_the_same_data_is_refused(own_store: RunningStore) -> None:
@@ -166,6 +199,14 @@ def test_a_killed_worker_is_started_again(own_store: RunningStore) -> None:
     os.kill(first[1], signal.SIGKILL)
     own_store.wait_for(lambda: _two_new(own_store, first))
     assert "worker 1 ended with signal 9; starting it again" in own_store.banner
+
+
+def test_workers_end_with_a_supervisor_that_was_killed(own_store: RunningStore) -> None:
+    workers = own_store.worker_pids()
+    own_store.signal(signal.SIGKILL)
+    own_store.wait_for(lambda: not any(own_store.lives(pid) for pid in workers))
+    assert "failed" not in own_store.banner
+    assert "ERROR" not in own_store.banner
 
 
 def _two_new(store: RunningStore, before: list[int]) -> bool:
