@@ -1,6 +1,7 @@
 """Scans, their digests, and the counts of a shard."""
 
 import pytest
+import xxhash
 
 from storage.paging import PAGE_MAX_BYTES, page_digest
 from storage.types import (
@@ -147,6 +148,13 @@ async def test_a_digest_is_of_the_covered_rows_and_says_what_is_covered(rig: Rig
     assert digest.rows == []
     assert (digest.digest, digest.covered_to) == (whole.digest, b"b\x00")
     assert whole.digest == page_digest(whole.rows, b"b\x00")
+
+
+async def test_a_digest_is_what_its_formula_says(rig: Rig) -> None:
+    await fill(rig, b"a", b"bc")
+    told = b"\x01\0\0\0a" + plain(S) + b"\x02\0\0\0bc" + plain(S)
+    assert (await scan(rig)).digest == xxhash.xxh3_64_intdigest(told)
+    assert (await scan(rig, limit=2)).digest == xxhash.xxh3_64_intdigest(told + b"bc\0")
 
 
 @pytest.mark.parametrize("change", ["write", "tombstone", "update", "new"])
