@@ -101,7 +101,7 @@ class LmdbIndex:
     def scan(self, table: Table, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         try:
             cursor = self._reader.cursor(self._tables[table])
-            if not cursor.set_range(start[:KEY_MAX_BYTES]):
+            if not _seek(cursor, start[:KEY_MAX_BYTES]):
                 return
             for key, value in cursor.iternext(True, True):
                 if end and key >= end:
@@ -138,7 +138,7 @@ class LmdbIndex:
             if len(key) >= KEY_MAX_BYTES:
                 return []  # the marker's table and the long one are ordered by hashes
             cursor = self._reader.cursor(self._tables[table])
-            found = [cursor.item()] if cursor.set_range(key) else []
+            found = [cursor.item()] if _seek(cursor, key) else []
             if cursor.prev() if found else cursor.last():
                 found.insert(0, cursor.item())
             return [(near, value) for near, value in found if len(near) < KEY_MAX_BYTES]
@@ -215,6 +215,22 @@ class LmdbWriter:
     def abort(self) -> None:
         with suppress(lmdb.Error):  # an aborted or broken transaction has nothing left to drop
             self._txn.abort()
+
+
+def _seek(cursor: Any, key: bytes) -> bool:
+    """Go to the first key at or above `key`; false where there is none.
+
+    A damaged separator in a branch page leads to a wrong leaf: its neighbours then don't enclose `key`.
+    """
+    found: bool = cursor.set_range(key)
+    if found and cursor.key() < key:
+        raise IndexDamagedError("the index's keys are out of order")
+    before = cursor.prev() if found else cursor.last()
+    if before and cursor.key() >= key:
+        raise IndexDamagedError("the index's keys are out of order")
+    if found:
+        cursor.next() if before else cursor.first()
+    return found
 
 
 def _foreign(error: Exception) -> Exception:
