@@ -59,7 +59,7 @@ class DiskFile(Protocol):
         """
 
     def unmap(self, offset: int, length: int) -> None:
-        """Take mapped pages within these bytes out of this process's memory; they stay valid. A hint."""
+        """Take mapped pages within these bytes out of this process; they stay valid. A hint."""
 
     def start_writeback(self, offset: int, length: int) -> None:
         """Begin to write these appended bytes to the device, so that a later `sync` is short.
