@@ -1,5 +1,6 @@
 """ListParts and ListMultipartUploads."""
 
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from proxy.core.types import (
     PartHead,
     UploadHead,
     UploadInfo,
+    UploadPage,
 )
 from proxy.s3 import xml
 from proxy.s3.context import Context
@@ -82,13 +84,19 @@ async def list_uploads(
     if page.truncated:
         content += f"<NextKeyMarker>{spell(page.next_key_marker)}</NextKeyMarker>"
         content += xml.element("NextUploadIdMarker", page.next_upload_marker)
+    content += _upload_rows(container, page, spell)
+    return xml_answer(request, "ListMultipartUploadsResult", content)
+
+
+def _upload_rows(container: Container, page: UploadPage, spell: Callable[[str], str]) -> str:
+    """Upload elements, then CommonPrefixes."""
+    uploads, prefixes = [], []
     for entry in page.entries:
         if isinstance(entry, UploadInfo):
-            content += _upload_row(container, entry.head, spell(entry.head.object_name))
-    for entry in page.entries:
-        if isinstance(entry, str):
-            content += f"<CommonPrefixes><Prefix>{spell(entry)}</Prefix></CommonPrefixes>"
-    return xml_answer(request, "ListMultipartUploadsResult", content)
+            uploads.append(_upload_row(container, entry.head, spell(entry.head.object_name)))
+        else:
+            prefixes.append(f"<CommonPrefixes><Prefix>{spell(entry)}</Prefix></CommonPrefixes>")
+    return "".join(uploads) + "".join(prefixes)
 
 
 def _upload_row(container: Container, upload: UploadHead, key: str) -> str:
