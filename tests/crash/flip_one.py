@@ -1,8 +1,8 @@
 """Opens copies of a device with one bit flipped each, and says what each then answers.
 
 A program of its own, because LMDB may end the process on a damaged page: each copy is opened in a
-forked child. usage: flip_one.py DEVICE EXPECTED SEED COUNT [ONLY], where ONLY ends the names of the files
-to be damaged; prints one line per flip: file, offset, verdict.
+forked child. usage: flip_one.py DEVICE EXPECTED SEED COUNT [ONLY], where ONLY ends the names of the
+files to be damaged; prints one line per flip: file, offset, verdict.
 """
 
 import asyncio
