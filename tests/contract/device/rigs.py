@@ -113,11 +113,6 @@ class MemoryMisfortunes:
         self._device.go_offline("stopped by the test")
 
 
-def fail_test(what: str, error: BaseException) -> None:
-    """No background work of the suite may fail."""
-    raise AssertionError(what) from error
-
-
 @asynccontextmanager
 async def memory_rig(tmp_path: Path) -> AsyncIterator[Rig]:
     """The in-memory twin."""
