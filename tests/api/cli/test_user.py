@@ -2,14 +2,18 @@
 
 import contextlib
 import http.client
+import json
 import os
+import pty
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.api.cli.commands import atoll
-from tests.api.store import RunningStore
+from tests.api.cli.commands import COMMAND_DEADLINE_S, atoll
+from tests.api.store import REPOSITORY, RunningStore, clean_environment
 
 
 @pytest.fixture
@@ -117,3 +121,46 @@ def test_a_running_store_follows_the_user_file(store: RunningStore) -> None:
     _wait_for_logins(store, "eve:eve", added["secret_key"], 200)
     assert atoll("user", "remove", "eve", "--data", store.data).status == 0
     _wait_for_logins(store, "eve:eve", added["secret_key"], 401)
+
+
+def _read_until(terminal: int, words: bytes) -> bytes:
+    shown = b""
+    while words not in shown:
+        shown += os.read(terminal, 1000)
+    return shown
+
+
+def test_keys_are_asked_for_on_a_terminal_without_showing_the_secret(data: Path) -> None:
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "tools.main", "user", "add", "ann", "--keys", "prompt", "--json"]
+    asked = subprocess.Popen(
+        [*command, "--data", str(data)],
+        cwd=REPOSITORY,
+        env=clean_environment(),
+        stdin=end,
+        stdout=subprocess.PIPE,
+        stderr=end,
+        start_new_session=True,
+    )
+    os.close(end)
+    try:
+        _read_until(terminal, b"access key (empty: a new one): ")
+        os.write(terminal, b"ANNKEY\n")
+        _read_until(terminal, b"secret key (empty: a new one): ")
+        os.write(terminal, b"asked-secret\n")
+        out, _ = asked.communicate(timeout=COMMAND_DEADLINE_S)
+        assert b"asked-secret" not in _drained(terminal)
+    finally:
+        asked.kill()
+        os.close(terminal)
+    user = json.loads(out)
+    assert (user["access_key"], user["secret_key"]) == ("ANNKEY", "asked-secret")
+
+
+def _drained(terminal: int) -> bytes:
+    """What is still to be read of a terminal whose other end is closed (read(2): EIO at its end)."""
+    shown = b""
+    with contextlib.suppress(OSError):
+        while piece := os.read(terminal, 1000):
+            shown += piece
+    return shown
