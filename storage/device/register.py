@@ -397,12 +397,14 @@ class RowTable:
             shard.freeze()
         return sorted(shards, key=lambda shard: shard.prefix)
 
-    def thaw(self, shards: list[Shard]) -> None:
-        """The index has what `freeze` gave."""
+    def thaw(self, shards: list[Shard]) -> list[dict[bytes, Held]]:
+        """The index has what `freeze` gave. Returns the rows that nobody looks at any more."""
+        spent = [shard.frozen.by_name for shard in shards if shard.frozen is not None]
         for shard in shards:
             shard.frozen = None
         if len(self._shards) > SHARDS_MAX:
             self._shards = {k: shard for k, shard in self._shards.items() if not shard.forgettable}
+        return spent
 
 
 def shard_item(shard: Shard) -> tuple[bytes, bytes]:
