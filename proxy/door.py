@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 from runtime.telemetry import Telemetry
 
@@ -88,3 +89,39 @@ class Door:
             except TimeoutError:
                 self._telemetry.event("drain_timeout")
         await server.shutdown(ANSWER_WITHIN_S)
+
+
+class PublicPort(web.Server):
+    """aiohttp's low-level server, with our answer to what is not HTTP."""
+
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(RequestHandler):
+    """One client's connection."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what could not be parsed, in S3's form: nobody knows whose request it was.
+
+        Not logged: anyone can send it. A 500 is a fault of ours and stays aiohttp's.
+        """
+        if status >= 500:
+            return super().handle_error(request, status, exc, message)
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer was under way")
+        code = "BadRequest" if status == 400 else "InvalidRequest"
+        text = "The HTTP request could not be parsed."
+        body = f"<Error><Code>{code}</Code><Message>{text}</Message></Error>"
+        declaration = '<?xml version="1.0" encoding="UTF-8"?>\n'
+        response = web.Response(status=status, text=declaration + body, content_type="application/xml")
+        response.force_close()
+        return response

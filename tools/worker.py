@@ -12,14 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import uvloop
-from aiohttp import web
 
 from proxy.auth.user_file import FileUsers
 from proxy.core.collector import Collector
 from proxy.core.placement import Placement
 from proxy.core.policies import policy_named
 from proxy.core.store import CoreStore
-from proxy.door import Door
+from proxy.door import Door, PublicPort
 from proxy.http import HEADER_FIELD_MAX_BYTES, LINE_MAX_BYTES, READ_BUFFER_BYTES
 from proxy.s3.app import S3App
 from proxy.swift.app import SwiftApp
@@ -44,6 +43,9 @@ from tools.data import Data
 
 LISTEN_BACKLOG: Final = 1024
 KEEPALIVE_S: Final = 75.0
+LINGER_S: Final = 2.0
+"""How long the rest of a refused request's body is read and dropped."""
+
 PEERS_WITHIN_S: Final = 5.0
 """A starting worker listens once its peers are connected, or after this long without them."""
 FILE_THREADS: Final = 8
@@ -253,10 +255,11 @@ class _Worker:
         self, stack: contextlib.AsyncExitStack, door: Door
     ) -> Callable[[], Awaitable[None]]:
         config = self._config
-        server = web.Server(
+        server = PublicPort(
             door.handle,
             access_log=None,
             keepalive_timeout=KEEPALIVE_S,
+            lingering_time=LINGER_S,
             max_line_size=LINE_MAX_BYTES,
             max_field_size=HEADER_FIELD_MAX_BYTES,
             read_bufsize=READ_BUFFER_BYTES,
