@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from runtime.clock import Clock
-from runtime.disk import DiskFile
+from runtime.disk import Disk, DiskFile
 from storage.device.committed import CommittedBlobs, name_key_of
 from storage.device.garbage import GarbageTable, Hint
 from storage.device.held import Replaced, decode_row_head
@@ -79,6 +79,7 @@ class Compactor:
 
     def __init__(
         self,
+        disk: Disk,
         journal: Journal,
         incarnation: bytes,
         clock: Clock,
@@ -90,6 +91,7 @@ class Compactor:
         bytes_per_s: int,
     ) -> None:
         """set_aside(segment, offset, payload): told of a live payload that fails its checksum."""
+        self._disk = disk
         self._journal = journal
         self._salt = salt(incarnation)
         self._clock = clock
@@ -106,7 +108,7 @@ class Compactor:
 
         Raises DeviceFault where the journal takes no more, OSError where the segment can't be read.
         """
-        file = self._journal.files.pin(segment)
+        file = self._disk.open(self._journal.files.path(segment))  # its own: a map lives as long
         try:
             view = file.map()
             result = Compacted(segment)
@@ -115,7 +117,7 @@ class Compactor:
             await self._durable()
             return result
         finally:
-            self._journal.files.unpin(file)
+            file.close()
 
     def _hints(self, segment: int) -> list[Hint]:
         return [hint for hint in self._garbage.all() if hint.manifest.segment == segment]

@@ -44,6 +44,13 @@ class Recovered(NamedTuple):
     bad_payloads: int
 
 
+class Step(NamedTuple):
+    """One segment's replay. end: None where nothing of it is left or known."""
+
+    end: Position | None
+    fault: str
+
+
 class Replayer:
     """Applies records to the tables, as the engine did when they became durable."""
 
@@ -122,26 +129,35 @@ class Recovery:
             return self._stopped(start, f"journal segment {start.segment} is missing")
         end = start
         for number in numbers:
-            last = number == numbers[-1]
             offset = start.offset if number == start.segment else 0
-            view = self._view(number, offset)
-            if offset > len(view) or (number == numbers[0] and len(view) < SEGMENT_HEADER_BYTES):
-                return self._stopped(end, f"journal segment {number} is cut short")
-            fault, found = await self._segment(view, number, offset, last)
-            if fault:
-                return self._stopped(Position(number, found.end if found else offset), fault)
-            assert found is not None
-            if last and found.end <= SEGMENT_HEADER_BYTES and len(view) < SEGMENT_HEADER_BYTES:
-                del view
-                self._remove(number)
-                break
-            if last and found.end < len(view):
-                del view
-                self._cut(number, found.end)
-            end = Position(number, found.end)
+            step = await self._replay(number, offset, numbers)
+            if step.fault:
+                return self._stopped(step.end or end, step.fault)
+            end = step.end or end
         if position is None:
             self._replayer.drop_lost_hints(self._files.known)
         return Recovered(end, "", self._replayer.count, self._bad_payloads)
+
+    async def _replay(self, number: int, offset: int, numbers: list[int]) -> Step:
+        """Replay one segment; the last one's unfinished end is cut off."""
+        first, last = number == numbers[0], number == numbers[-1]
+        file = self._disk.open(self._files.path(number), writable=last)
+        try:
+            size = file.size()
+            if offset > size or (first and size < SEGMENT_HEADER_BYTES):
+                return Step(None, f"journal segment {number} is cut short")
+            if size < SEGMENT_HEADER_BYTES and last:
+                self._remove(number)
+                return Step(None, "")
+            if offset < size:
+                file.load(offset, size - offset)  # touching mapped bytes that can't be read is fatal
+            fault, found = await self._segment(file.map(), number, offset, last)
+            if not fault and found is not None and last and found.end < size:
+                file.truncate(found.end)
+                file.sync()
+            return Step(None if found is None else Position(number, found.end), fault)
+        finally:
+            file.close()
 
     async def _segment(
         self, view: memoryview, number: int, offset: int, last: bool
@@ -170,21 +186,6 @@ class Recovery:
 
     def _stopped(self, end: Position, fault: str) -> Recovered:
         return Recovered(end, fault, self._replayer.count, self._bad_payloads)
-
-    def _view(self, number: int, offset: int) -> memoryview:
-        file = self._files.get(number)
-        size = file.size()
-        if offset < size:
-            file.load(offset, size - offset)  # touching mapped bytes that can't be read is no error
-        return file.map()
-
-    def _cut(self, number: int, size: int) -> None:
-        file = self._disk.open(self._files.path(number), writable=True)
-        try:
-            file.truncate(size)
-            file.sync()
-        finally:
-            file.close()
 
     def _remove(self, number: int) -> None:
         """A segment whose header did not get durable: nothing was ever acknowledged from it."""

@@ -55,6 +55,7 @@ class Tables:
             checkpointed,
         )
         self.compactor = Compactor(
+            disk,
             journal,
             incarnation,
             clock,
