@@ -18,6 +18,9 @@ ANYTHING: Final = "*"
 
 FOREVER: Final = float("inf")
 
+ORDERS_MAX: Final = 1_000_000
+"""The search gives up after so many states."""
+
 
 class Operation(NamedTuple):
     """One operation on a key.
@@ -61,29 +64,49 @@ class Operation(NamedTuple):
 def explained(history: Iterable[Operation], first: Content = None) -> bool:
     """True where some order, true to the operations' times, explains every answer.
 
-    first: what the key held before.
+    first: what the key held before. What may have happened is put into the order only where its
+    content may be of use to what follows: else the orders would be too many.
     """
     operations = sorted(history, key=lambda operation: operation.begin)
-    superseding = [_mask(operations, unknown) for unknown in operations]
+    bits = [1 << number for number in range(len(operations))]
+    known = sum(bit for bit, op in zip(bits, operations, strict=True) if not op.unknown)
+    superseding = [_mask(operations, operation) for operation in operations]
+    wanted = [_wanting(operations, operation.content) for operation in operations]
     seen: set[tuple[int, Content]] = set()
-    todo: list[tuple[int, Content]] = [((1 << len(operations)) - 1, first)]
+    todo: list[tuple[int, Content]] = [(sum(bits), first)]
     while todo:
         left, content = todo.pop()
-        if not left:
+        if not left & known:
             return True
         if (left, content) in seen:
             continue
         seen.add((left, content))
-        first_end = min(op.end for number, op in enumerate(operations) if left >> number & 1)
-        for number, operation in enumerate(operations):
-            if operation.begin > first_end:
+        if len(seen) > ORDERS_MAX:
+            raise AssertionError(f"undecided after {ORDERS_MAX} states:\n{told(operations)}")
+        first_end = min(op.end for bit, op in zip(bits, operations, strict=True) if left & known & bit)
+        later: list[tuple[int, Content]] = []
+        for bit, op, supersedes, wants in zip(bits, operations, superseding, wanted, strict=True):
+            if op.begin > first_end:
                 break
-            if left >> number & 1:
-                rest = left & ~(1 << number)
-                late = superseding[number] & ~left
-                after = (content,) if late else operation.effects(content)
-                todo += [(rest, held) for held in after]
+            if not left & bit:
+                continue
+            if not op.unknown:
+                later += [(left ^ bit, after) for after in op.effects(content)]
+            elif wants & left & ~bit and not supersedes & ~left:
+                todo += [(left ^ bit, after) for after in op.effects(content) if after != content]
+        todo += reversed(later)  # what surely happened is tried first, in the order of its beginning
     return False
+
+
+def _wanting(operations: list[Operation], content: Content) -> int:
+    """The operations, as bits, that a write of `content` before them may explain."""
+    found = 0
+    for number, op in enumerate(operations):
+        expects = op.content if op.kind == "read" else op.expected
+        anything = op.refused or expects == ANYTHING
+        if op.kind != "write" and (anything or expects == content):
+            found |= 1 << number
+    return found
 
 
 def _mask(operations: list[Operation], unknown: Operation) -> int:

@@ -22,6 +22,8 @@ SMALL, MIDDLE, LARGE = (600, 9_000), (200 << 10, 220 << 10), (3 << 20, (3 << 20)
 SIZES: Final = (SMALL,) * 8 + (MIDDLE,) * 3 + (LARGE,)
 
 VERIFIERS = 8
+BACK_OFF_MAX_S = 0.2
+"""Clients wait a little after a failure, as real ones do."""
 
 
 Act = Callable[[S3, "Place", random.Random], Coroutine[Any, Any, None]]
@@ -110,7 +112,10 @@ class Load:
         acts, odds = list(weights), list(weights.values())
         while not self._ending:
             (act,) = chance.choices(acts, odds)
+            failures = len(self.failed_at)
             await act(s3, chance.choice(self.places), chance)
+            if len(self.failed_at) > failures:
+                await asyncio.sleep(chance.uniform(0, BACK_OFF_MAX_S))
 
     def new_value(self, place: Place, chance: random.Random) -> str:
         """A value that was never written."""
