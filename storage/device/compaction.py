@@ -42,6 +42,9 @@ SLICE_S: Final = 0.002
 UNSYNCED_BYTES_MAX: Final = 1024 * 1024
 """How much it appends before it waits until that is durable."""
 
+HINTS_AT_ONCE: Final = 500
+"""Garbage hints looked at in one turn of the loop."""
+
 WINDOW_BYTES: Final = 1024 * 1024
 """How much of the segment is brought into memory at a time, ahead of the walk."""
 
@@ -112,15 +115,22 @@ class Compactor:
         try:
             view = file.map()
             result = Compacted(segment)
-            hints = {hint.manifest.offset: hint for hint in self._hints(segment)}
+            hints = await self._hints(segment)
             await self._walk(file, view, hints, result)
             await self._durable()
             return result
         finally:
             file.close()
 
-    def _hints(self, segment: int) -> list[Hint]:
-        return [hint for hint in self._garbage.all() if hint.manifest.segment == segment]
+    async def _hints(self, segment: int) -> dict[int, Hint]:
+        """The garbage hints whose manifest lies in a segment, by its offset."""
+        hints: dict[int, Hint] = {}
+        some = self._garbage.after(-1, HINTS_AT_ONCE)
+        while some:
+            hints |= {hint.manifest.offset: hint for hint in some if hint.manifest.segment == segment}
+            await asyncio.sleep(0)
+            some = self._garbage.after(some[-1].seq, HINTS_AT_ONCE)
+        return hints
 
     async def _walk(
         self, file: DiskFile, view: memoryview, hints: dict[int, Hint], result: Compacted

@@ -8,7 +8,7 @@ class DeviceConfig:
     """Limits of one device.
 
     reserve_bytes: room kept for deletes and the index; below it writes are refused as FULL.
-    queue_bytes_max: journal bytes that may wait for the disk before writes are refused.
+    backlog_batches_max: full journal batches (16 MiB each) that may wait before writes are refused.
     compact_below: segments with a smaller share of live bytes are compacted, at compact_bytes_per_s.
     """
 
@@ -16,7 +16,7 @@ class DeviceConfig:
     checkpoint_rows: int = 16_384
     checkpoint_interval_s: float = 1.0
     reserve_bytes: int = 128 * 1024 * 1024
-    queue_bytes_max: int = 256 * 1024 * 1024
+    backlog_batches_max: int = 8
     compact_below: float = 0.5
     compact_bytes_per_s: int = 32 * 1024 * 1024
 
@@ -40,3 +40,4 @@ class DeviceStatus:
     corrupt_count: int
     replayed_rows: int
     notes: tuple[str, ...]
+    indexed_rows: int = 0

@@ -28,7 +28,7 @@ from storage.device.config import DeviceConfig, DeviceStatus
 from storage.device.garbage import Hint
 from storage.device.held import IndexDamagedError
 from storage.device.index import open_lmdb, verify_lmdb
-from storage.device.index_contract import Index, OpenIndex
+from storage.device.index_contract import Index, OpenIndex, Table
 from storage.device.items import Call
 from storage.device.journal import Batch, Journal
 from storage.device.lane import LaneFactory, ThreadLane, settle
@@ -94,6 +94,7 @@ class Device:
         self._index_lane = lanes(f"index-{who.device_id}")
         self._read_lane = lanes(f"read-{who.device_id}")
         self._failed: Failed | None = None
+        self._final = False
         self._probed_at = 0.0
         self._replayed = 0
         self._tasks = TaskOwner(f"device-{who.device_id}", self._task_failed)
@@ -236,7 +237,8 @@ class Device:
         """Take no more calls, write what is queued, write a checkpoint, let go. Idempotent."""
         await self._tasks.close()
         await self.blobs.close()
-        served, self._failed = self._failed is None, Failed(Fault.OFFLINE, "closed")
+        served = self._failed is None
+        self._failed, self._final = Failed(Fault.OFFLINE, "closed"), True
         if served:
             while not self._journal.idle:
                 await self._drained()
@@ -281,7 +283,7 @@ class Device:
                 self.look_for_room()
             if journal.free_bytes < self._config.reserve_bytes:
                 return Failed(Fault.FULL, f"{journal.free_bytes} bytes left")
-        if journal.queued_bytes > self._config.queue_bytes_max:
+        if journal.backlog > self._config.backlog_batches_max:
             return Failed(Fault.DEADLINE, "the disk does not keep up")
         return None
 
@@ -300,24 +302,38 @@ class Device:
         except IndexDamagedError as error:
             self._index_damaged(error)
         for item in batch.items:
-            item.answer()
+            self._tell(item.answer)
         self._upkeep.applied()
+
+    def _tell(self, answer: Callable[..., None], *arguments: object) -> None:
+        """Answer one item. A caller whose `deliver` raises is at fault, and alone in it."""
+        try:
+            answer(*arguments)
+        except Exception as error:
+            self._loop.call_exception_handler(
+                {"message": f"device {self.device_id}: an answer was not taken", "exception": error}
+            )
 
     def batches_refused(self, batches: list[Batch], error: Exception) -> None:
         """See JournalOwner."""
         self._journal.free_bytes = 0
         self._probed_at = self._clock.monotonic()
-        _fail_all(batches, Failed(Fault.FULL, str(error)))
+        self._fail_all(batches, Failed(Fault.FULL, str(error)))
 
     def journal_broken(self, batches: list[Batch], error: Exception) -> None:
         """See JournalOwner."""
         failed = self.stop_serving(f"journal: {error}")
-        _fail_all(batches, failed)
+        self._fail_all(batches, failed)
+
+    def _fail_all(self, batches: list[Batch], failed: Failed) -> None:
+        for batch in batches:
+            for item in batch.items:
+                self._tell(item.fail, failed)
 
     def stop_serving(self, why: str) -> Failed:
         """Answer everything with OFFLINE and the first reason given, from now on."""
-        if self._failed is None:
-            self._failed = Failed(Fault.OFFLINE, why)
+        if self._failed is None or not self._final:
+            self._failed, self._final = Failed(Fault.OFFLINE, why), True
             self._upkeep.stop()
         return self._failed
 
@@ -327,7 +343,9 @@ class Device:
     def _index_damaged(self, error: Exception) -> None:
         """Serve nothing until the index has been rebuilt from the journal."""
         if self._failed is None:
-            self.stop_serving(f"the index is damaged and being rebuilt: {error}")
+            why = f"the index is damaged and being rebuilt: {error}"
+            self._failed = Failed(Fault.OFFLINE, why)
+            self._upkeep.stop()
             self._tasks.spawn("rebuild", self._rebuild(str(error)))
 
     async def _rebuild(self, damage: str) -> None:
@@ -337,13 +355,15 @@ class Device:
         try:
             tables, found = await self._replay_all()
         except (IndexDamagedError, OSError) as error:
-            self._failed = Failed(Fault.OFFLINE, f"the index can't be rebuilt: {error}")
+            self.stop_serving(f"the index can't be rebuilt: {error}")
+            return
+        if self._final:
             return
         self._failed = None
         self._serve(tables, found, damage)
 
     def _task_failed(self, name: str, error: BaseException) -> None:
-        self._failed = Failed(Fault.OFFLINE, f"{name}: {error!r}")
+        self.stop_serving(f"{name}: {error!r}")
 
     def _note(self, text: str) -> None:
         self._notes = [*self._notes[-NOTES_MAX + 1 :], text]
@@ -439,14 +459,14 @@ class Device:
 
     async def _garbage_entry(self, hint: Hint) -> GarbageEntry | None:
         shard, name = split_key(hint.key)
-        manifest = b""
+        manifest: bytes | None = b""
         if hint.manifest.length:
             done: asyncio.Future[bytes | None] = self._loop.create_future()
             self._tables.payloads.read(hint.manifest[1:], lambda data: settle(done, data))
-            found = await done
-            if found is None:
-                return None
-            manifest = found
+            manifest = await done
+        if manifest is None:  # perhaps it was moved since
+            now = self._tables.garbage.get(hint.seq)
+            return None if now in {None, hint} else await self._garbage_entry(now)
         return GarbageEntry(hint.seq, hint.manifest.replaced_ns, shard, name, hint.version, manifest)
 
     async def forget_garbage(self, seqs: list[int]) -> None:
@@ -469,7 +489,7 @@ class Device:
             full=self._journal.free_bytes < self._config.reserve_bytes,
             free_bytes=self._disk.free_bytes(self._path),
             journal_segments=len(numbers),
-            journal_bytes=sum(self._journal.files.get(number).size() for number in numbers),
+            journal_bytes=sum(self._journal.files.size(number) for number in numbers),
             live_bytes=sum(self._tables.usage.live.values()),
             index_bytes=self._tables.index.size_bytes(),
             unindexed_rows=self._tables.rows.dirty_rows,
@@ -478,10 +498,5 @@ class Device:
             corrupt_count=self._tables.payloads.corrupt_count,
             replayed_rows=self._replayed,
             notes=tuple(self._notes),
+            indexed_rows=self._tables.index.count(Table.ROWS),
         )
-
-
-def _fail_all(batches: list[Batch], failed: Failed) -> None:
-    for batch in batches:
-        for item in batch.items:
-            item.fail(failed)

@@ -66,6 +66,11 @@ class GarbageTable:
         self._usage.add(manifest.segment, -(RECORD_COST_BYTES + manifest.length))
         return True
 
+    def get(self, seq: int) -> Hint | None:
+        """One hint."""
+        value = self.overlay.get(SEQ.pack(seq))
+        return None if value is None else decode_hint(SEQ.pack(seq), value)
+
     def after(self, seq: int, limit: int) -> list[Hint]:
         """At most `limit` hints behind `seq`, in order."""
         return [decode_hint(*item) for item in self.overlay.first(SEQ.pack(max(seq, -1) + 1), limit)]

@@ -161,7 +161,12 @@ class LmdbIndex:
         self._env.set_mapsize(self._env.info()["map_size"] * 2)
         self.publish()
 
+    def count(self, table: Table) -> int:
+        return 0 if self._closed else int(self._reader.stat(self._tables[table])["entries"])
+
     def size_bytes(self) -> int:
+        if self._closed:
+            return 0
         return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
 
     def close(self) -> None:

@@ -78,6 +78,9 @@ class Index(Protocol):
     def grow(self) -> None:
         """Make room after IndexFullError. No transaction may be open."""
 
+    def count(self, table: Table) -> int:
+        """How many keys a table has; long ones that share a beginning may count as one."""
+
     def size_bytes(self) -> int:
         """What the index takes on disk."""
 

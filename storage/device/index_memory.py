@@ -57,6 +57,9 @@ class MemoryIndex:
     def grow(self) -> None:
         """There is always room."""
 
+    def count(self, table: Table) -> int:
+        return len(self._published[table])
+
     def size_bytes(self) -> int:
         return sum(len(k) + len(v) for rows in self._committed.values() for k, v in rows.items())
 

@@ -172,9 +172,14 @@ class Journal:
         return [batch for batch in some if batch is not None]
 
     @property
-    def queued_bytes(self) -> int:
-        """Bytes that are not durable yet."""
-        return sum(batch.end - batch.start for batch in self.batches())
+    def backlog(self) -> int:
+        """Full batches that wait for their turn."""
+        return len(self._waiting)
+
+    @property
+    def broken(self) -> bool:
+        """True where nothing more is written."""
+        return self._broken
 
     # -- flushing ------------------------------------------------------------------------------
 

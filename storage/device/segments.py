@@ -52,6 +52,7 @@ class SegmentFiles:
         """Segments on disk, once `look` was called."""
         self._open: OrderedDict[int, DiskFile] = OrderedDict()
         self._pins: dict[DiskFile, int] = {}
+        self._sizes: dict[int, int] = {}
         self._doomed: set[DiskFile] = set()
 
     def path(self, number: int) -> str:
@@ -80,6 +81,15 @@ class SegmentFiles:
             file = self._open[number] = self._disk.open(self.path(number))
             self._close_some()
         return file
+
+    def size(self, number: int) -> int:
+        """A segment's length in bytes; remembered for all but the newest, which grows. OSError."""
+        if number == max(self.known, default=0):
+            return self.get(number).size()
+        size = self._sizes.get(number)
+        if size is None:
+            size = self._sizes[number] = self.get(number).size()
+        return size
 
     def pin(self, number: int) -> DiskFile:
         """Like `get`; the file stays open until `unpin`."""
@@ -125,8 +135,10 @@ class SegmentFiles:
         """Forget a segment whose file is being removed."""
         self.forget(number)
         self.known.discard(number)
+        self._sizes.pop(number, None)
 
     def close(self) -> None:
         """Close all that nobody reads."""
         for number in list(self._open):
             self.forget(number)
+        self.known = set()

@@ -193,7 +193,7 @@ class Upkeep:
         bound = config.compact_below * config.segment_bytes
         poor = [number for number in files.known if live.get(number, 0) < bound]
         fresh = [number for number in poor if self._compacted.get(number) != live.get(number, 0)]
-        sizes = {number: files.get(number).size() for number in fresh}
+        sizes = {number: files.size(number) for number in fresh}
         found = candidates(live, sizes, self._journal.segment, config.compact_below)
         return found[0] if found else None
 

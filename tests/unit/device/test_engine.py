@@ -473,6 +473,20 @@ async def test_a_journal_without_an_identity_is_refused() -> None:
         await DeviceRig.open(RecordingDisk(image))
 
 
+async def test_an_answer_that_is_not_taken_hurts_nobody_else() -> None:
+    rig, told = await new_rig(), []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+
+    def refuse(answer: Any, payload: bytes) -> None:
+        raise asyncio.InvalidStateError("nobody waits")
+
+    rig.device.send(rig.write(S, N, b"x"), b"x", rig.clock.monotonic() + 9, refuse)
+    assert await rig.ask(rig.write(S, b"2", b"")) == Ok()
+    assert (await rig.send(Read(S, N)))[1] == b"x"
+    assert len(told) == 1
+
+
 async def test_close_answers_what_is_queued_and_then_nothing() -> None:
     rig = await new_rig()
     answer = rig.send(rig.write(S, N, b"x"), b"x")
@@ -480,6 +494,7 @@ async def test_close_answers_what_is_queued_and_then_nothing() -> None:
     await rig.device.close()
     assert await answer == (Ok(), b"")
     assert fault(await rig.ask(Read(S, N))) == Fault.OFFLINE
+    assert rig.device.status().offline == "closed"
     again = await DeviceRig.open(RecordingDisk(rig.disk.image()), rig.clock)
     assert again.device.status().replayed_rows == 0
     assert (await again.send(Read(S, N)))[1] == b"x"
