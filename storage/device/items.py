@@ -7,7 +7,7 @@ which they were decided.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from storage.contract import Deliver, DeviceFault
 from storage.types import Failed, Fault, RowAnswer
@@ -83,6 +83,3 @@ class Call:
 
     def expire(self) -> None:
         """Its author's own affair."""
-
-
-Items = list[Any]

@@ -102,15 +102,19 @@ class Upkeep:
         tables = self._tables
         if tables is None:
             return
-        now = self._clock.monotonic()
-        self._expire(now)
+        try:
+            self._look_after(tables, self._clock.monotonic())
+        finally:
+            if tables.dirty or tables.checkpointer.running or not self._journal.idle:
+                self.arm()
+
+    def _look_after(self, tables: Tables, now: float) -> None:
         if not self._lasted and now - self._opened_at >= LASTED_S:
             self._lasted = True
             self._lane.submit(partial(started_well, self._path, self._disk), lambda outcome: None)
         if tables.dirty and self._is_due(now):
             self._begin(tables)
-        if tables.dirty or tables.checkpointer.running or not self._journal.idle:
-            self.arm()
+        self._expire(now)
 
     def _expire(self, now: float) -> None:
         """Answer those whose deadline passed while the disk was at work."""
