@@ -123,12 +123,13 @@ def build_page(rows: Iterable[Found], scan: Scan, sealed: bool) -> Page:
     pieces: list[bytes] = []
     take, note = taken.append, pieces.extend
     lengths, tombstone = _LENGTHS, int(RowFlag.TOMBSTONE)
-    covered_to = b""
+    wanted, covered_to = not scan.digest_only, b""
     live_left, bytes_left, rows_left = max(1, scan.limit), PAGE_MAX_BYTES, SCAN_ROWS_MAX
     for name, version, flags, size, head in rows:
         if version == ZERO_VERSION:  # only ever promised
             continue
-        take(ScannedRow(name, version, flags, size, head))
+        if wanted:
+            take(ScannedRow(name, version, flags, size, head))
         note((lengths[len(name)], name, version))
         if not flags & tombstone:
             live_left -= 1
@@ -139,4 +140,4 @@ def build_page(rows: Iterable[Found], scan: Scan, sealed: bool) -> Page:
             break
     pieces.append(covered_to)
     digest = xxh3_64_intdigest(b"".join(pieces))
-    return Page([] if scan.digest_only else taken, digest, covered_to, sealed)
+    return Page(taken, digest, covered_to, sealed)
