@@ -5,7 +5,7 @@ collector and its exception with it.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar
 
 
@@ -44,6 +44,21 @@ class TaskOwner:
 
 
 T = TypeVar("T")
+
+
+async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do all of `works` at once; their values in order.
+
+    Where one fails the others are cancelled, and have ended when its error is raised (unlike
+    asyncio.gather, which lets them run on); of several errors the first is raised.
+    """
+    tasks = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 class Ahead(Generic[T]):

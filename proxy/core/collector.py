@@ -14,10 +14,10 @@ import msgspec
 
 from proxy.core.blobs import BLOB_DEADLINE_S, Blobs
 from proxy.core.errors import StoreError
-from proxy.core.listing import ShardScan
 from proxy.core.object_rows import decode_manifest
 from proxy.core.placement import Placement
 from proxy.core.rows import Rows, SealedShard
+from proxy.core.shard_scan import ShardScan
 from proxy.core.shards import UPLOAD_SEPARATOR, part_name, parts_shard, uploads_shard
 from proxy.core.types import Blob, PartHead, UploadHead
 from runtime.clock import Clock

@@ -1,17 +1,18 @@
 """Containers, accounts and bucket names.
 
 There are no transactions over rows: the container's row decides. It goes from nothing to open, and by
-way of deleting (with a nonce of the deletion's own) to a tombstone; whoever finds it deleting carries
-the deletion on under a nonce of its own. The bucket name's row only says where S3 clients look.
+way of deleting to a tombstone (`deletion.py`). The bucket name's row only says where S3 clients look.
 """
 
 import asyncio
 import contextlib
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 import msgspec
 
+from proxy.core.deletion import DELETING, OPEN, Deletion, Superseded, same_container
 from proxy.core.errors import (
     BucketNameTaken,
     ContainerExists,
@@ -20,11 +21,12 @@ from proxy.core.errors import (
     PolicyConflict,
     Unavailable,
 )
-from proxy.core.listing import Listed, ShardScan, list_rows
+from proxy.core.listing import Listed, list_rows
 from proxy.core.names import check_meta, container_name, merged
 from proxy.core.placement import Placement
 from proxy.core.register import Value, Versioned
 from proxy.core.rows import Rows
+from proxy.core.shard_scan import ShardScan
 from proxy.core.shards import (
     ACCOUNT_NAME,
     OBJECT_SHARDS,
@@ -32,7 +34,6 @@ from proxy.core.shards import (
     bucket_name_shard,
     containers_shard,
     object_shard_keys,
-    uploads_shard,
 )
 from proxy.core.types import (
     AccountStat,
@@ -42,12 +43,11 @@ from proxy.core.types import (
     ContainerPage,
     ContainerStat,
     ListQuery,
-    ObjectHead,
     PolicyUsage,
 )
 from runtime.clock import Clock
 from runtime.randomness import Randomness
-from storage.types import SEAL_NAME, RowFlag, Scan, ScannedRow, Want
+from storage.types import ScannedRow, Want
 
 CACHED_CONTAINERS_MAX: Final = 100_000
 CLAIM_STALE_S: Final = 60.0
@@ -57,26 +57,17 @@ DELETE_WAIT_S: Final = 0.05
 TAKE_OVER_AFTER: Final = 20
 """How often a deletion by another request is waited for before it is carried on here."""
 
-DELETE_ATTEMPTS: Final = 5
+SETTLE_ATTEMPTS: Final = 200
+"""How often all in all a container under deletion is looked at before that is given up."""
+
+STALE_ATTEMPTS: Final = 4
 STAT_CONCURRENCY_MAX: Final = 32
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_container = msgspec.msgpack.Decoder(ContainerHead).decode
 _decode_bucket = msgspec.msgpack.Decoder(BucketHead).decode
 _decode_meta = msgspec.msgpack.Decoder(dict[str, str]).decode
-_decode_object = msgspec.msgpack.Decoder(ObjectHead).decode
-
-OPEN: Final = "open"
-DELETING: Final = "deleting"
-
-
-class _KeepAsIs(Exception):
-    """Raised by a decision that finds nothing to change."""
-
-
-def tombstone(nonce: bytes = b"") -> Value:
-    """The value of a deleted row."""
-    return Value(RowFlag.TOMBSTONE, 0, nonce, b"")
+T = TypeVar("T")
 
 
 class Containers:
@@ -96,6 +87,7 @@ class Containers:
         self._randomness = randomness
         self._default_policy = default_policy
         self._scan = ShardScan(rows)
+        self._deletion = Deletion(rows, clock, randomness)
         self._cache: OrderedDict[tuple[str, str], Container] = OrderedDict()
         self._buckets: OrderedDict[str, str] = OrderedDict()  # bucket name -> account
 
@@ -114,16 +106,21 @@ class Containers:
         return container
 
     async def _settled(self, account: str, name: str) -> Container | None:
-        """The container once no deletion is under way; one that does not end is carried on."""
+        """The container once no deletion is under way. One that does not move is carried on, but not
+        one that another request has just taken over: they would only stop each other."""
         container = await self._read(account, name)
-        for attempt in range(TAKE_OVER_AFTER + DELETE_ATTEMPTS):
+        nonce, waited = b"", 0
+        for _ in range(SETTLE_ATTEMPTS):
             if container is None or container.head.state == OPEN:
                 return container
-            if attempt < TAKE_OVER_AFTER:
-                await asyncio.sleep(DELETE_WAIT_S)
+            if container.head.nonce != nonce:
+                nonce, waited = container.head.nonce, 0
+            if waited < TAKE_OVER_AFTER:
+                waited += 1
+                await asyncio.sleep(self._randomness.uniform(0.5, 1.5) * DELETE_WAIT_S)
             else:
-                with contextlib.suppress(ContainerNotEmpty, NoSuchContainer):
-                    await self.delete(container)
+                with contextlib.suppress(ContainerNotEmpty, NoSuchContainer, Superseded):
+                    await self._deletion.carry_out(container)
             container = await self._read(account, name)
         raise Unavailable("the container is being deleted")
 
@@ -146,8 +143,8 @@ class Containers:
         if not fresh and (cached := self._cache.get((account, name))) is not None:
             return cached
         holder = None if fresh else self._buckets.get(name)
-        if holder is not None:
-            return await self.get(holder, name)
+        if holder is not None and account in ("", holder):
+            return await self.get(holder, name)  # others may have got a container of their own since
         if account:
             with contextlib.suppress(NoSuchContainer):
                 return await self.get(account, name, fresh=True)
@@ -181,7 +178,7 @@ class Containers:
             self._placement.policy(policy)
         with contextlib.suppress(NoSuchContainer):
             self._refuse_existing(await self.get(account, name, fresh=True), policy)
-        is_bucket = await self._claim_name(account, name, raw, must_be_bucket=must_be_bucket)
+        claim = await self._claim_name(account, name, raw, must_be_bucket=must_be_bucket)
         head = ContainerHead(
             id=self._randomness.token(16),
             created_ns=self._clock.now_ns(),
@@ -189,8 +186,9 @@ class Containers:
             shards=OBJECT_SHARDS,
             meta=merged({}, meta),
             system=merged({}, system),
-            bucket=is_bucket,
+            bucket=claim != b"",
             nonce=self._randomness.token(16),
+            claim=claim,
         )
         container = Container(account, name, head)
         value = Value(0, 0, _encode(head), b"")
@@ -213,33 +211,31 @@ class Containers:
             raise PolicyConflict(existing.head.policy)
         raise ContainerExists(existing.name)
 
-    async def _claim_name(self, account: str, name: str, raw: bytes, *, must_be_bucket: bool) -> bool:
-        """Claim the bucket name; False where another account has it and it need not be one."""
+    async def _claim_name(self, account: str, name: str, raw: bytes, *, must_be_bucket: bool) -> bytes:
+        """Claim the bucket name; the claim's nonce, b"" where another account has the name and this
+        one need not be a bucket.
+
+        The account's own claim is replaced: it is that of a container which is gone, or of a request
+        like this one, and whoever still deletes that container must not give up ours.
+        """
         shard = bucket_name_shard(raw)
-        claim = Value(
-            0,
-            0,
-            _encode(BucketHead(account, self._clock.now_ns(), self._randomness.token(16))),
-            b"",
-        )
+        nonce = self._randomness.token(16)
+        claim = Value(0, 0, _encode(BucketHead(account, self._clock.now_ns(), nonce)), b"")
         stale = await self._stale_claim(shard, raw, name)
 
         def decide(row: Versioned) -> Value:
-            if not row.live or row.value.head == stale:
+            own = row.live and _decode_bucket(row.value.head).account == account
+            if not row.live or own or row.value.head == stale:
                 return claim
-            if _decode_bucket(row.value.head).account == account:
-                raise _KeepAsIs
             raise BucketNameTaken(name)
 
         try:
             await self._rows.update(shard, raw, decide)
-        except _KeepAsIs:
-            return True
         except BucketNameTaken:
             if must_be_bucket:
                 raise
-            return False
-        return True
+            return b""
+        return nonce
 
     async def _stale_claim(self, shard: bytes, raw: bytes, name: str) -> bytes:
         """The head of a claim whose container never came, else b""."""
@@ -256,11 +252,16 @@ class Containers:
         self, container: Container, meta: dict[str, str], system: dict[str, str]
     ) -> Container:
         """See `Store.update_container`."""
+        return await self._on_present(container, lambda c: self._update(c, meta, system))
+
+    async def _update(
+        self, container: Container, meta: dict[str, str], system: dict[str, str]
+    ) -> Container:
         nonce = self._randomness.token(16)
         made: list[ContainerHead] = []
 
         def decide(row: Versioned) -> Value:
-            head = self._same(row, container)
+            head = same_container(row, container)
             if head.state == DELETING:
                 raise Unavailable("the container is being deleted")
             new = msgspec.structs.replace(
@@ -275,108 +276,37 @@ class Containers:
         self._remember(changed)
         return changed
 
-    def _same(self, row: Versioned, container: Container) -> ContainerHead:
-        """The row's head where it is still this very container. Raises NoSuchContainer."""
-        head = _decode_container(row.value.head) if row.live else None
-        if head is None or head.id != container.head.id:
-            raise NoSuchContainer(container.name)
-        return head
-
     # -- deleting --
 
     async def delete(self, container: Container) -> None:
-        """See `Store.delete_container`: seal the shards, look whether they are empty, decide."""
+        """See `Store.delete_container`."""
+        await self._on_present(container, self._delete)
+
+    async def _delete(self, container: Container) -> None:
         self.forget(container.account, container.name)
-        nonce = self._randomness.token(16)
-        await self._set_state(container, DELETING, nonce)
-        shards = self._shards(container)
-        await asyncio.gather(*(self._seal(shard, nonce) for shard in shards))
-        if await self._empty(container):
-            await self._bury(container, nonce)
-            return
-        await asyncio.gather(*(self._unseal(shard, nonce) for shard in shards))
-        await self._set_state(container, OPEN, nonce, only_from=nonce)
-        raise ContainerNotEmpty(container.name)
-
-    def _shards(self, container: Container) -> list[bytes]:
-        head = container.head
-        return [*object_shard_keys(head.id, head.shards), uploads_shard(head.id)]
-
-    async def _set_state(
-        self, container: Container, state: str, nonce: bytes, only_from: bytes = b""
-    ) -> None:
-        """Move the container's row; only_from: only while it has this nonce, else leave it."""
-
-        def decide(row: Versioned) -> Value:
-            head = self._same(row, container)
-            if only_from and head.nonce != only_from:
-                raise _KeepAsIs
-            fresh = nonce if state == DELETING else nonce[::-1]
-            return Value(0, 0, _encode(msgspec.structs.replace(head, state=state, nonce=fresh)), b"")
-
-        with contextlib.suppress(_KeepAsIs):
-            await self._rows.update(
-                containers_shard(container.account), container.name.encode(), decide
-            )
-
-    async def _seal(self, shard: bytes, nonce: bytes) -> None:
-        await self._rows.update(shard, SEAL_NAME, lambda _row: Value(RowFlag.UNCOUNTED, 0, nonce, b""))
-
-    async def _unseal(self, shard: bytes, nonce: bytes) -> None:
-        """Lift the seal that was set with `nonce`, and no other."""
-
-        def decide(row: Versioned) -> Value:
-            if not row.live or row.value.head != nonce:
-                raise _KeepAsIs
-            return tombstone(nonce)
-
-        with contextlib.suppress(_KeepAsIs):
-            await self._rows.update(shard, SEAL_NAME, decide)
+        try:
+            await self._deletion.carry_out(container)
+        except Superseded as error:  # another request's deletion tells how ours ends, too
+            present = await self._settled(container.account, container.name)
+            if present is None or present.head.id != container.head.id:
+                raise NoSuchContainer(container.name) from error
+            raise ContainerNotEmpty(container.name) from error
 
     async def lift_stale_seals(self, container: Container) -> None:
-        """Lift seals that a deletion which lost its race left on an open container."""
-        for shard in self._shards(container):
-            row = await self._rows.read(shard, SEAL_NAME, Want.HEAD)
-            current = await self._read(container.account, container.name)
-            if current is None or current.head.state != OPEN:
-                return
-            if row.live:
-                await self._unseal(shard, row.value.head)
+        """See `Deletion.lift_stale_seals`."""
+        await self._deletion.lift_stale_seals(container)
 
-    async def _empty(self, container: Container) -> bool:
-        """Whether sealed shards hold no object that is not past its expiry."""
-        now_s = self._clock.now_ns() // 10**9
-        for shard in object_shard_keys(container.head.id, container.head.shards):
-            start, more = b"", True
-            while more:
-                page = await self._scan.page(Scan(shard, start, b"", 1000), confirm=False)
-                if not page.sealed:
-                    raise Unavailable("the container is being deleted by another request")
-                if any(not _expired(row, now_s) for row in page.rows):
-                    return False
-                start, more = page.covered_to, page.covered_to != b""
-        return True
-
-    async def _bury(self, container: Container, nonce: bytes) -> None:
-        def decide(row: Versioned) -> Value:
-            head = self._same(row, container)
-            if head.nonce != nonce:
-                raise Unavailable("the container is being deleted by another request")
-            return tombstone(nonce)
-
-        await self._rows.update(containers_shard(container.account), container.name.encode(), decide)
-        await self._release_name(container, nonce)
-
-    async def _release_name(self, container: Container, nonce: bytes) -> None:
-        raw = container.name.encode()
-
-        def decide(row: Versioned) -> Value:
-            if not row.live or _decode_bucket(row.value.head).account != container.account:
-                raise _KeepAsIs
-            return tombstone(nonce)
-
-        with contextlib.suppress(_KeepAsIs):
-            await self._rows.update(bucket_name_shard(raw), raw, decide)
+    async def _on_present(self, container: Container, act: Callable[[Container], Awaitable[T]]) -> T:
+        """`act` on the container, or on the one that has its name now: what was cached may be stale."""
+        for _ in range(STALE_ATTEMPTS):
+            try:
+                return await act(container)
+            except NoSuchContainer:
+                present = await self.get(container.account, container.name, fresh=True)
+                if present.head.id == container.head.id:
+                    raise
+            container = present
+        raise Unavailable("the container is being replaced")
 
     # -- listing and counting --
 
@@ -457,8 +387,3 @@ def _plus(usage: PolicyUsage, container: ContainerStat) -> PolicyUsage:
         usage.objects + container.objects,
         usage.size_bytes + container.size_bytes,
     )
-
-
-def _expired(row: ScannedRow, now_s: int) -> bool:
-    delete_at_s = _decode_object(row.head).delete_at_s
-    return delete_at_s != 0 and delete_at_s <= now_s

@@ -1,44 +1,22 @@
 """Listings: a range read of the very rows that the listed things are, merged over shards.
 
-A page of one shard comes from one replica, and the others of a majority confirm it by a digest over
-names and versions; only where they differ are rows compared, and each differing one is read by the
-row protocol. So a listing sees every write acknowledged before it began.
+The pages of single shards are `shard_scan.py`; here they become one order, with names rolled up into
+common prefixes.
 """
 
-import asyncio
 import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from proxy.core.errors import Unavailable
-from proxy.core.rows import Rows
+from proxy.core.shard_scan import ShardScan
 from proxy.core.types import ListQuery
-from storage.contract import DeviceClient
-from storage.types import (
-    SCAN_ROWS_MAX,
-    Failed,
-    Page,
-    RowAnswer,
-    RowFlag,
-    Scan,
-    ScannedRow,
-    Want,
-)
-
-SCAN_ATTEMPTS: Final = 4
+from runtime.tasks import together
+from storage.types import SCAN_ROWS_MAX, Scan, ScannedRow
 
 T = TypeVar("T")
-
-
-class ShardPage(NamedTuple):
-    """Live rows of one shard in [start, covered_to); covered_to b"" where the range is exhausted."""
-
-    rows: list[ScannedRow]
-    covered_to: bytes
-    sealed: bool
 
 
 def after(name: bytes) -> bytes:
@@ -50,111 +28,6 @@ def past_prefix(prefix: bytes) -> bytes:
     """The smallest name above all that begin with `prefix`; b"" where there is none."""
     stem = prefix.rstrip(b"\xff")
     return stem[:-1] + bytes([stem[-1] + 1]) if stem else b""
-
-
-def _live(row: ScannedRow) -> bool:
-    return not row.flags & RowFlag.TOMBSTONE
-
-
-class ShardScan:
-    """Consistent pages of single shards."""
-
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-
-    async def page(self, scan: Scan, *, confirm: bool = True) -> ShardPage:
-        """One page. confirm False: where replicas differ the highest version counts unconfirmed, which
-        is right for a sealed shard, where nothing can be written any more. Raises Unavailable.
-        """
-        replicas = self._rows.replicas(scan.shard)
-        members = [replicas.devices[number] for number in replicas.quorum.order]
-        need = len(members) // 2 + 1
-        for _ in range(SCAN_ATTEMPTS):
-            pages = await self._ask_majority(members, need, scan)
-            first = pages[0][1]
-            sealed = any(page.sealed for _, page in pages)
-            if all(page.digest == first.digest for _, page in pages):
-                rows = [row for row in first.rows if not row.flags & RowFlag.TOMBSTONE]
-                return ShardPage(rows, first.covered_to, sealed)
-            merged = await self._reconcile(pages, scan, confirm=confirm)
-            if merged is not None:
-                return merged
-        raise Unavailable("the replicas of a listing did not settle")
-
-    async def _ask_majority(
-        self, members: list[DeviceClient], need: int, scan: Scan
-    ) -> list[tuple[DeviceClient, Page]]:
-        """Pages of a majority: the first in full, the others' digests. Failing members are replaced."""
-        digest = Scan(scan.shard, scan.start, scan.end, scan.limit, True, scan.prefix)
-        asked = [scan, *[digest] * (need - 1)]
-        answers: list[tuple[DeviceClient, RowAnswer]] = list(
-            zip(
-                members,
-                await asyncio.gather(*map(self._rows.ask, members, asked)),
-                strict=False,
-            )
-        )
-        good = [(device, page) for device, page in answers if type(page) is Page]
-        for device in members[need:]:
-            if len(good) >= need:
-                break
-            message = digest if good and good[0][0] is members[0] else scan
-            answer = await self._rows.ask(device, message)
-            if type(answer) is Page:
-                good.append((device, answer))
-            else:
-                answers.append((device, answer))
-        if len(good) < need:
-            said = ", ".join(a.text or str(a.fault) for _, a in answers if type(a) is Failed)
-            raise Unavailable(f"no majority of a listing's replicas: {said}")
-        return await self._first_in_full(good, members[0], scan)
-
-    async def _first_in_full(
-        self, good: list[tuple[DeviceClient, Page]], planned: DeviceClient, scan: Scan
-    ) -> list[tuple[DeviceClient, Page]]:
-        if good[0][0] is planned:
-            return good
-        answer = await self._rows.ask(good[0][0], scan)
-        if type(answer) is not Page:
-            raise Unavailable("a listing's replica went away")
-        return [(good[0][0], answer), *good[1:]]
-
-    async def _reconcile(
-        self, pages: list[tuple[DeviceClient, Page]], scan: Scan, *, confirm: bool
-    ) -> ShardPage | None:
-        """Compare full pages over what all of them cover; None to begin again."""
-        first = pages[0][1]
-        end = first.covered_to or scan.end
-        wide = Scan(scan.shard, scan.start, end, SCAN_ROWS_MAX, False, scan.prefix)
-        others = await asyncio.gather(*(self._rows.ask(device, wide) for device, _ in pages[1:]))
-        full = [first, *(page for page in others if type(page) is Page)]
-        if len(full) < len(pages):
-            return None
-        covered = min((page.covered_to for page in full if page.covered_to), default=b"")
-        held: dict[bytes, list[ScannedRow]] = {}
-        for page in full:
-            for row in page.rows:
-                if not covered or row.name < covered:
-                    held.setdefault(row.name, []).append(row)
-        rows = []
-        for name in sorted(held):
-            settled = await self._settle(scan.shard, held[name], len(full), confirm=confirm)
-            if settled is not None:
-                rows.append(settled)
-        return ShardPage(rows, covered, any(page.sealed for page in full))
-
-    async def _settle(
-        self, shard: bytes, held: list[ScannedRow], replicas: int, *, confirm: bool
-    ) -> ScannedRow | None:
-        """What stands in place of a row of which replicas may hold different versions."""
-        best = max(held, key=lambda row: row.version)
-        agreed = len(held) == replicas and all(row.version == best.version for row in held)
-        if agreed or not confirm:
-            return best if _live(best) else None
-        row = await self._rows.read(shard, best.name, Want.HEAD)
-        if not row.live:
-            return None
-        return ScannedRow(best.name, row.version, row.value.flags, row.value.size, row.value.head)
 
 
 class Bounds(NamedTuple):
@@ -221,7 +94,7 @@ class MergedScan:
         """The next rows, in order; none at the end."""
         taken: list[ScannedRow] = []
         while not taken and any(b.more or b.rows for b in self._buffers):
-            await asyncio.gather(*(self._fill(b) for b in self._buffers if b.more and not b.rows))
+            await together(self._fill(b) for b in self._buffers if b.more and not b.rows)
             frontier = min((b.at for b in self._buffers if b.more), default=b"")
             for buffer in self._buffers:
                 taken += buffer.take_below(frontier)

@@ -17,7 +17,6 @@ from typing import Final, NamedTuple
 import msgspec
 
 from proxy.core.blobs import Blobs
-from proxy.core.containers import tombstone
 from proxy.core.errors import (
     InvalidPart,
     InvalidPartOrder,
@@ -28,7 +27,7 @@ from proxy.core.errors import (
     StoreError,
     Unavailable,
 )
-from proxy.core.listing import Listed, ShardScan, list_rows
+from proxy.core.listing import Listed, list_rows
 from proxy.core.names import check_attributes, object_name
 from proxy.core.object_rows import (
     ObjectRows,
@@ -40,8 +39,9 @@ from proxy.core.object_rows import (
 )
 from proxy.core.objects import Objects
 from proxy.core.preconditions import any_condition
-from proxy.core.register import Value, Versioned
+from proxy.core.register import Value, Versioned, tombstone
 from proxy.core.rows import Rows, SealedShard
+from proxy.core.shard_scan import ShardScan
 from proxy.core.shards import UPLOAD_SEPARATOR, part_name, parts_shard, upload_name, uploads_shard
 from proxy.core.types import (
     NO_CONDITIONS,

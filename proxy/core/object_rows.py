@@ -10,11 +10,11 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from proxy.core.containers import Containers, tombstone
+from proxy.core.containers import Containers
 from proxy.core.errors import NoSuchObject, Unavailable
 from proxy.core.names import object_name
 from proxy.core.preconditions import any_condition, check_write
-from proxy.core.register import Decide, Value, Versioned
+from proxy.core.register import Decide, Value, Versioned, tombstone
 from proxy.core.rows import Rows, SealedShard
 from proxy.core.shards import object_shard
 from proxy.core.types import Conditions, Container, Manifest, ObjectHead, ObjectInfo
@@ -147,14 +147,9 @@ class ObjectRows:
         conditions: Conditions,
     ) -> ObjectInfo:
         """Write an object's row: plainly, or under conditions. Raises as check_write does."""
-        raw = object_name(name)
         if not any_condition(conditions):
             value = make(head)
-
-            async def plainly(living: Container) -> bytes:
-                return await self._rows.write(self.shard(living, raw), raw, value)
-
-            version = await self.in_living(container, plainly, pinned=_owns(value))
+            version = await self.write_plainly(container, name, value)
             return ObjectInfo(name, head, version)
         head = msgspec.structs.replace(head, nonce=self._randomness.token(16))
         value = make(head)
@@ -165,6 +160,21 @@ class ObjectRows:
 
         version = await self.update(container, name, decide, pinned=_owns(value))
         return ObjectInfo(name, head, version)
+
+    async def write_plainly(self, container: Container, name: str, value: Value) -> bytes:
+        """A plain write of the object's row; its version."""
+        raw = object_name(name)
+        tried: dict[bytes, bytes] = {}  # version by container id
+
+        async def write(living: Container) -> bytes:
+            try:
+                version = tried.get(living.head.id, b"")
+                return await self._rows.write(self.shard(living, raw), raw, value, version)
+            except SealedShard as sealed:
+                tried[living.head.id] = sealed.version
+                raise
+
+        return await self.in_living(container, write, pinned=_owns(value))
 
     def _present(self, row: Versioned) -> ObjectHead | None:
         if not row.live:
@@ -185,15 +195,10 @@ class ObjectRows:
 
     async def delete(self, container: Container, name: str, conditions: Conditions) -> None:
         """Delete; absent is success without conditions."""
-        raw = object_name(name)
         if any_condition(conditions):
             await self._delete_if(container, name, conditions)
-            return
-
-        async def plainly(living: Container) -> bytes:
-            return await self._rows.write(self.shard(living, raw), raw, tombstone())
-
-        await self.in_living(container, plainly)
+        else:
+            await self.write_plainly(container, name, tombstone())
 
     async def _delete_if(self, container: Container, name: str, conditions: Conditions) -> None:
         value = tombstone(self._randomness.token(16))

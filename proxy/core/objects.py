@@ -8,7 +8,7 @@ from proxy.core.blobs import Blobs, Owner
 from proxy.core.containers import Containers
 from proxy.core.errors import NoSuchObject, ObjectTooLarge, StoreError, Unavailable
 from proxy.core.intake import Intake, Taken
-from proxy.core.listing import Listed, ShardScan, list_rows
+from proxy.core.listing import Listed, list_rows
 from proxy.core.names import check_attributes, object_name
 from proxy.core.object_rows import (
     ObjectRows,
@@ -21,6 +21,7 @@ from proxy.core.opened import Opened, dynamic_info, dynamic_parts
 from proxy.core.placement import Placement
 from proxy.core.preconditions import check_copy_source
 from proxy.core.register import Value, Versioned
+from proxy.core.shard_scan import ShardScan
 from proxy.core.shards import object_shard_keys
 from proxy.core.types import (
     NO_CONDITIONS,
@@ -298,10 +299,13 @@ class Objects:
                 return None
             return ObjectInfo(row.name.decode(), head, row.version)
 
-        shards = object_shard_keys(container.head.id, container.head.shards)
-        listed: Listed[ObjectInfo] = await list_rows(self._scan, shards, query, decode)
-        if listed.sealed:
-            current = await self._rows.renewed(container)
-            if current.head.id != container.head.id:
-                return await self.list_objects(current, query)
-        return ObjectPage(listed.entries, listed.next_marker)
+        async def page(living: Container) -> ObjectPage:
+            shards = object_shard_keys(living.head.id, living.head.shards)
+            listed: Listed[ObjectInfo] = await list_rows(self._scan, shards, query, decode)
+            if listed.sealed:
+                present = await self._rows.renewed(living)
+                if present.head.id != living.head.id:
+                    return await page(present)
+            return ObjectPage(listed.entries, listed.next_marker)
+
+        return await self._rows.in_living(container, page)

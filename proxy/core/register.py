@@ -67,6 +67,11 @@ class Value(NamedTuple):
     payload: bytes
 
 
+def tombstone(nonce: bytes = b"") -> Value:
+    """The value of a deleted row."""
+    return Value(RowFlag.TOMBSTONE, 0, nonce, b"")
+
+
 class Versioned(NamedTuple):
     """A row as the protocol decided it. sealed: the shard it lives in is being given up."""
 
@@ -127,7 +132,12 @@ class Undone(NamedTuple):
 
 
 class ShardSealed(NamedTuple):
-    """A majority has sealed the shard: the container is gone or moved, ask its row again."""
+    """A majority has sealed the shard: the container is gone or moved, ask its row again.
+
+    version: what a plain write was sent under, else b"".
+    """
+
+    version: bytes = b""
 
 
 End = Stored | Found | Refused | Unknown | Undone | ShardSealed
@@ -207,7 +217,9 @@ class PlainWrite:
     a majority is Unknown.
     """
 
-    __slots__ = ("_attempts", "_clock", "_fixed", "_name", "_shard", "_tally", "_value", "_version")
+    __slots__ = (
+        "_attempts", "_clock", "_first", "_name", "_only", "_shard", "_tally", "_value", "_version",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -217,19 +229,22 @@ class PlainWrite:
         name: bytes,
         value: Value,
         version: bytes = b"",
+        *,
+        only: bool = False,
     ) -> None:
-        """version: write under this very version, decided before, instead of a new one."""
+        """version: what to try first, decided before, instead of a new one; `only` that."""
         self._clock = clock
         self._shard = shard
         self._name = name
         self._value = value
-        self._fixed = version
+        self._first = version
+        self._only = only
         self._attempts = 0
         self._tally = _Tally(quorum)
 
     def begin(self) -> Send:
         self._attempts += 1
-        self._version = self._fixed or self._clock.stamp() + ZERO_STAMP
+        self._version = self._first or self._clock.stamp() + ZERO_STAMP
         flags, size, head, payload = self._value
         message = Write(self._shard, self._name, self._version, flags, size, head)
         return Send([(member, message, payload) for member in self._tally.quorum.order])
@@ -252,12 +267,13 @@ class PlainWrite:
         if enough[tally.ok]:
             return Stored(self._version)
         if enough[tally.never]:
-            if self._fixed or self._attempts >= WRITE_ATTEMPTS:
+            if self._only or self._attempts >= WRITE_ATTEMPTS:
                 return Undone(tuple(tally.faults))
             tally.clear()
+            self._first = b""
             return self.begin()
         if enough[tally.sealed]:
-            return ShardSealed()
+            return ShardSealed(self._version)
         if tally.surely_nowhere:
             return Undone(tuple(tally.faults))
         return Unknown(tuple(tally.faults)) if tally.complete else None

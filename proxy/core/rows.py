@@ -10,6 +10,7 @@ from typing import Final
 
 from proxy.core.errors import Damaged, Full, Unavailable
 from proxy.core.placement import Placement, Replicas
+from proxy.core.poll import Poll
 from proxy.core.register import (
     Decide,
     End,
@@ -31,19 +32,17 @@ from proxy.core.register import (
 )
 from runtime.clock import Clock, HybridClock
 from runtime.randomness import Randomness
-from storage.contract import Deliver, DeviceClient
+from storage.contract import DeviceClient
 from storage.types import (
     STAMP_BYTES,
     ZERO_STAMP,
     Count,
     Counts,
-    Failed,
     Fault,
     Ok,
     Read,
     Row,
     RowAnswer,
-    RowMessage,
     Want,
     Write,
 )
@@ -62,7 +61,15 @@ PAUSE_S: Final = 0.004
 
 
 class SealedShard(Exception):
-    """The shard is sealed: whoever asked must look at the container's row again."""
+    """The shard is sealed: whoever asked must look at the container's row again.
+
+    version: what a plain write was tried under. A replica that was not sealed yet may hold it, so that
+    it comes to light once the seal is lifted: it may be tried again there under this version alone.
+    """
+
+    def __init__(self, version: bytes = b"") -> None:
+        super().__init__()
+        self.version = version
 
 
 class _Operation:
@@ -303,18 +310,25 @@ class Rows:
             await self._watch.wait(operation)
         end = operation.end
         if type(end) is ShardSealed:
-            raise SealedShard
+            raise SealedShard(end.version)
         if type(end) is Unknown or (type(end) is Undone and not undone):
             raise _unavailable(end)
         assert end is not None
         return end
 
-    async def write(self, shard: bytes, name: bytes, value: Value) -> bytes:
-        """A plain write; the version it became. Durable on a majority."""
+    async def write(self, shard: bytes, name: bytes, value: Value, version: bytes = b"") -> bytes:
+        """A plain write; the version it became. Durable on a majority.
+
+        version: that of an earlier try of this very write, which met a seal (see `SealedShard`); only
+        where it surely was not stored under it may it get another one.
+        """
         replicas = self._placement.replicas(shard)
         if replicas.quorum.size == AGREEING_OF:
-            return await self._write_agreeing(replicas, shard, name, value)
-        end = await self._run(PlainWrite(replicas.quorum, self._stamps, shard, name, value), replicas)
+            return await self._write_agreeing(
+                replicas, shard, name, value, version or self.new_version()
+            )
+        machine = PlainWrite(replicas.quorum, self._stamps, shard, name, value, version)
+        end = await self._run(machine, replicas)
         assert type(end) is Stored
         return end.version
 
@@ -328,7 +342,7 @@ class Rows:
         False: surely not stored and never was, because the row is newer. Raises Unavailable.
         """
         replicas = self._placement.replicas(shard)
-        machine = PlainWrite(replicas.quorum, self._stamps, shard, name, value, version)
+        machine = PlainWrite(replicas.quorum, self._stamps, shard, name, value, version, only=True)
         return type(await self._run(machine, replicas, undone=True)) is Stored
 
     async def read(self, shard: bytes, name: bytes, want: int = Want.PAYLOAD) -> Versioned:
@@ -345,10 +359,9 @@ class Rows:
         return end.row
 
     async def _write_agreeing(
-        self, replicas: Replicas, shard: bytes, name: bytes, value: Value
+        self, replicas: Replicas, shard: bytes, name: bytes, value: Value, version: bytes
     ) -> bytes:
         """Write where two of three replicas will most likely take it at once."""
-        version = self.new_version()
         write = _AgreeingWrite(self._clock.monotonic())
         message = Write(shard, name, version, value.flags, value.size, value.head)
         for device in replicas.devices:
@@ -406,17 +419,9 @@ class Rows:
         assert type(end) is Stored
         return end.version
 
-    async def ask(self, device: DeviceClient, message: RowMessage) -> RowAnswer:
-        """One message to one device; Failed where it does not answer in time."""
-        future: asyncio.Future[RowAnswer] = asyncio.get_running_loop().create_future()
-        device.send(message, b"", self._clock.monotonic() + ROW_DEADLINE_S, _resolve(future))
-        if future.done():
-            return future.result()
-        try:
-            async with asyncio.timeout(ROW_DEADLINE_S):
-                return await future
-        except TimeoutError:
-            return Failed(Fault.DEADLINE)
+    def poll(self) -> Poll:
+        """For questions to several devices that need no machine."""
+        return Poll(self._clock, ROW_DEADLINE_S)
 
     async def count(self, shard: bytes) -> Counts:
         """Rows and bytes of a shard, as most of its replicas count them.
@@ -424,21 +429,21 @@ class Rows:
         Replicas count what they have applied, so those that lag a moment may differ; the answer is the
         count that most agree on, the highest among equals. Raises Unavailable.
         """
-        replicas = self._placement.replicas(shard)
-        answers = await asyncio.gather(*(self.ask(device, Count(shard)) for device in replicas.devices))
-        counts = [answer for answer in answers if type(answer) is Counts]
-        if len(counts) * 2 <= len(answers):
-            raise _unavailable(Undone(tuple(a for a in answers if type(a) is Failed)))
-        return max(counts, key=lambda c: (counts.count(c), c.rows, c.size_bytes))
+        devices = self._placement.replicas(shard).devices
+        poll = self.poll()
+        for number, device in enumerate(devices):
+            poll.ask(number, device, Count(shard))
+
+        def counts() -> list[Counts]:
+            return [answer for answer in poll.answers.values() if type(answer) is Counts]
+
+        if not await poll.until(lambda: len(counts()) == len(devices), HEDGE_S):
+            await poll.until(lambda: len(counts()) * 2 > len(devices))
+        found = counts()
+        if len(found) * 2 <= len(devices):
+            raise Unavailable(f"no majority of the shard's replicas: {poll.said()}")
+        return max(found, key=lambda c: (found.count(c), c.rows, c.size_bytes))
 
     def replicas(self, shard: bytes) -> Replicas:
         """The devices of a shard."""
         return self._placement.replicas(shard)
-
-
-def _resolve(future: "asyncio.Future[RowAnswer]") -> Deliver:
-    def deliver(answer: RowAnswer, _payload: bytes) -> None:
-        if not future.done():
-            future.set_result(answer)
-
-    return deliver

@@ -2,12 +2,12 @@
 
 from proxy.core.blobs import Blobs
 from proxy.core.containers import Containers
-from proxy.core.listing import ShardScan
 from proxy.core.multipart import Uploads
 from proxy.core.object_rows import ObjectRows
 from proxy.core.objects import Objects
 from proxy.core.placement import Placement
 from proxy.core.rows import Rows
+from proxy.core.shard_scan import ShardScan
 from proxy.core.types import (
     PART_MIN_BYTES,
     Container,

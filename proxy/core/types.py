@@ -51,6 +51,8 @@ class ContainerHead(msgspec.Struct, frozen=True, array_like=True):
     meta: user metadata with lower-case names. system: named settings of the front ends
     ("swift.read-acl", "swift.write-acl", ...). bucket: S3 clients find it under its name.
     nonce: makes the value of each conditional write its own (see `register.Decide`), here as below.
+    deletions: how often its deletion was begun. claim: the nonce of the bucket name's row that it was
+    made under, "" where it has not the name.
     """
 
     id: bytes
@@ -62,6 +64,21 @@ class ContainerHead(msgspec.Struct, frozen=True, array_like=True):
     system: dict[str, str] = {}
     bucket: bool = False
     nonce: bytes = b""
+    deletions: int = 0
+    claim: bytes = b""
+
+
+class SealHead(msgspec.Struct, frozen=True, array_like=True):
+    """A shard's seal, and what stays of it when it is lifted.
+
+    deletion: which deletion of the container set it (`ContainerHead.deletions`); a newer one's seal is
+    never replaced by an older one's. nonce: that deletion's. account, container: whose shard it is.
+    """
+
+    deletion: int
+    nonce: bytes
+    account: str
+    container: str
 
 
 class BucketHead(msgspec.Struct, frozen=True, array_like=True):

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from proxy.core.errors import Full, StoreError, Unavailable
-from proxy.core.object_rows import object_shard
+from proxy.core.shards import object_shard
 from proxy.core.store import CoreStore
 from proxy.core.types import NO_CONDITIONS, Conditions, Container, ObjectAttributes
 from storage.types import Accept, Write

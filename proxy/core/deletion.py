@@ -1,0 +1,203 @@
+"""Deleting a container: seal its shards, look whether they are empty, decide.
+
+The container's row decides. It goes from open to deleting, with a number and a nonce of the deletion's
+own, and from there to a tombstone or back to open; only the deletion that the row names takes the last
+step. Whoever finds it half way begins a newer one. A newer deletion's seals replace an older one's,
+never the other way round: while the row names a deletion, nothing lifts the seals that it has set.
+"""
+
+import contextlib
+from typing import Final
+
+import msgspec
+
+from proxy.core.errors import ContainerNotEmpty, Full, NoSuchContainer, Unavailable
+from proxy.core.register import Decide, Value, Versioned, tombstone
+from proxy.core.rows import Rows
+from proxy.core.shard_scan import ShardScan
+from proxy.core.shards import (
+    bucket_name_shard,
+    containers_shard,
+    object_shard_keys,
+    uploads_shard,
+)
+from proxy.core.types import BucketHead, Container, ContainerHead, ObjectHead, SealHead
+from runtime.clock import Clock
+from runtime.randomness import Randomness
+from runtime.tasks import together
+from storage.types import SEAL_NAME, RowFlag, Scan, ScannedRow, Want
+
+OPEN: Final = "open"
+DELETING: Final = "deleting"
+
+ROWS_PER_PAGE: Final = 1000
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_container = msgspec.msgpack.Decoder(ContainerHead).decode
+_decode_bucket = msgspec.msgpack.Decoder(BucketHead).decode
+_decode_object = msgspec.msgpack.Decoder(ObjectHead).decode
+_decode_seal = msgspec.msgpack.Decoder(SealHead).decode
+
+
+class Superseded(Exception):
+    """A newer deletion of the same container has taken over."""
+
+
+class _KeepAsIs(Exception):
+    """Raised by a decision that finds nothing to change."""
+
+
+def same_container(row: Versioned, container: Container) -> ContainerHead:
+    """The head of a container's row where it is still this very container. Raises NoSuchContainer."""
+    head = _decode_container(row.value.head) if row.live else None
+    if head is None or head.id != container.head.id:
+        raise NoSuchContainer(container.name)
+    return head
+
+
+def sealed_shards(head: ContainerHead) -> list[bytes]:
+    """The shards that go with a container."""
+    return [*object_shard_keys(head.id, head.shards), uploads_shard(head.id)]
+
+
+class Deletion:
+    """Deletes containers."""
+
+    def __init__(self, rows: Rows, clock: Clock, randomness: Randomness) -> None:
+        self._rows = rows
+        self._scan = ShardScan(rows)
+        self._clock = clock
+        self._randomness = randomness
+
+    async def carry_out(self, container: Container) -> None:
+        """Delete it if it is empty, else leave it open.
+
+        Raises ContainerNotEmpty, NoSuchContainer, Superseded, Unavailable (it stays half way then).
+        """
+        head = await self._begin(container)
+        seal = SealHead(head.deletions, head.nonce, container.account, container.name)
+        shards = sealed_shards(head)
+        await together(self._seal(shard, seal) for shard in shards)
+        if await self._empty(head):
+            await self._bury(container, head)
+            await self._try_release_name(container.name, head)
+            return
+        await together(self._unseal(shard, seal) for shard in shards)
+        await self._reopen(container, head)
+        raise ContainerNotEmpty(container.name)
+
+    # -- the container's row --
+
+    async def _begin(self, container: Container) -> ContainerHead:
+        """Take the row to deleting, by a deletion of our own; the head that it has then."""
+        nonce = self._randomness.token(16)
+        begun: list[ContainerHead] = []
+
+        def decide(row: Versioned) -> Value:
+            head = same_container(row, container)
+            head = msgspec.structs.replace(
+                head, state=DELETING, nonce=nonce, deletions=head.deletions + 1
+            )
+            begun.append(head)
+            return Value(0, 0, _encode(head), b"")
+
+        await self._update_row(container, decide)
+        return begun[-1]
+
+    async def _reopen(self, container: Container, deleting: ContainerHead) -> None:
+        nonce = self._randomness.token(16)
+
+        def decide(row: Versioned) -> Value:
+            if same_container(row, container).nonce != deleting.nonce:
+                raise Superseded
+            return Value(0, 0, _encode(msgspec.structs.replace(deleting, state=OPEN, nonce=nonce)), b"")
+
+        await self._update_row(container, decide)
+
+    async def _bury(self, container: Container, deleting: ContainerHead) -> None:
+        def decide(row: Versioned) -> Value:
+            if same_container(row, container).nonce != deleting.nonce:
+                raise Superseded
+            return tombstone(deleting.nonce)
+
+        await self._update_row(container, decide)
+
+    async def _update_row(self, container: Container, decide: Decide) -> None:
+        shard = containers_shard(container.account)
+        await self._rows.update(shard, container.name.encode(), decide)
+
+    # -- seals --
+
+    async def _seal(self, shard: bytes, seal: SealHead) -> None:
+        value = Value(RowFlag.UNCOUNTED, 0, _encode(seal), b"")
+
+        def decide(row: Versioned) -> Value:
+            if row.value.head and _decode_seal(row.value.head).deletion > seal.deletion:
+                raise Superseded
+            return value
+
+        await self._rows.update(shard, SEAL_NAME, decide)
+
+    async def _unseal(self, shard: bytes, seal: SealHead) -> None:
+        """Lift the seal that this deletion has set, and no other; its number stays."""
+        value = tombstone(_encode(seal))
+
+        def decide(row: Versioned) -> Value:
+            if not row.live or row.value.head != value.head:
+                raise _KeepAsIs
+            return value
+
+        with contextlib.suppress(_KeepAsIs):
+            await self._rows.update(shard, SEAL_NAME, decide)
+
+    async def lift_stale_seals(self, container: Container) -> None:
+        """Lift what seals an open container still has, whatever has left them."""
+        for shard in sealed_shards(container.head):
+            row = await self._rows.read(shard, SEAL_NAME, Want.HEAD)
+            present = await self._rows.read(
+                containers_shard(container.account), container.name.encode(), Want.HEAD
+            )
+            if not present.live or same_container(present, container).state != OPEN:
+                return
+            if row.live:
+                await self._unseal(shard, _decode_seal(row.value.head))
+
+    # -- the question --
+
+    async def _empty(self, head: ContainerHead) -> bool:
+        """Whether the sealed shards hold no object that is not past its expiry."""
+        shards = object_shard_keys(head.id, head.shards)
+        return all(await together(self._shard_empty(shard) for shard in shards))
+
+    async def _shard_empty(self, shard: bytes) -> bool:
+        now_s = self._clock.now_ns() // 10**9
+        start, more = b"", True
+        while more:
+            page = await self._scan.sealed_page(Scan(shard, start, b"", ROWS_PER_PAGE))
+            if any(not _expired(row, now_s) for row in page.rows):
+                return False
+            start, more = page.covered_to, page.covered_to != b""
+        return True
+
+    # -- the bucket's name --
+
+    async def _try_release_name(self, name: str, head: ContainerHead) -> None:
+        """Give up the bucket name that the container was made under, and no later claim to it.
+
+        The container is gone: where this fails the claim is free again once it is stale.
+        """
+        raw = name.encode()
+
+        def decide(row: Versioned) -> Value:
+            if not row.live or _decode_bucket(row.value.head).nonce != head.claim:
+                raise _KeepAsIs
+            return tombstone(head.nonce)
+
+        if head.claim:
+            with contextlib.suppress(_KeepAsIs, Unavailable, Full):
+                await self._rows.update(bucket_name_shard(raw), raw, decide)
+
+
+def _expired(row: ScannedRow, now_s: int) -> bool:
+    delete_at_s = _decode_object(row.head).delete_at_s
+    return delete_at_s != 0 and delete_at_s <= now_s
