@@ -22,7 +22,7 @@ from storage.device.tables import Tables
 TICK_S: Final = 0.25
 """How often a busy device looks for passed deadlines and a checkpoint that is due."""
 
-LASTED_S: Final = 30.0
+LASTED_S: Final = 10.0
 """A start that lasted so long was a good one (see opening.STARTS)."""
 
 
@@ -61,8 +61,7 @@ class Upkeep:
         self._idle = asyncio.Event()
         self._idle.set()
         self._compacted: dict[int, int] = {}
-        self._opened_at = clock.monotonic()
-        self._lasted = False
+        self._lasting: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.checkpoint_at: float | None = None
 
@@ -72,15 +71,19 @@ class Upkeep:
     def start(self, tables: Tables) -> None:
         """Take care of `tables` from now on."""
         self._tables = tables
+        self._lasting = self._loop.call_later(LASTED_S, self._has_lasted)
         if tables.dirty:
             self.arm()
 
+    def _has_lasted(self) -> None:
+        self._lane.submit(partial(started_well, self._path, self._disk), lambda outcome: None)
+
     def stop(self) -> None:
         """Begin nothing more: the device stopped serving."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None
-        self._tables = None
+        for timer in (self._timer, self._lasting):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._tables = None
 
     async def close(self) -> None:
         """End the compaction and wait until the last checkpoint has ended."""
@@ -109,9 +112,6 @@ class Upkeep:
                 self.arm()
 
     def _look_after(self, tables: Tables, now: float) -> None:
-        if not self._lasted and now - self._opened_at >= LASTED_S:
-            self._lasted = True
-            self._lane.submit(partial(started_well, self._path, self._disk), lambda outcome: None)
         if tables.dirty and self._is_due(now):
             self._begin(tables)
         self._expire(now)
