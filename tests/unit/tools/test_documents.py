@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[3]
 ROWS = (ROOT / "doc" / "formats" / "rows.md").read_text()
 STORED = [
     types.ContainerHead,
+    types.SealHead,
     types.BucketHead,
     types.ObjectHead,
     types.UploadHead,
@@ -27,10 +28,10 @@ STORED = [
 
 @pytest.mark.parametrize("struct", STORED, ids=lambda struct: struct.__name__)
 def test_the_fields_of_stored_structs_are_documented_in_order(struct: type[msgspec.Struct]) -> None:
-    match = re.search(rf"^\*\*{struct.__name__}\*\*(.*?)\n\n", ROWS, re.MULTILINE | re.DOTALL)
+    name = rf"^\*\*{struct.__name__}\*\*(?: \([^)]*\))?:"
+    match = re.search(rf"{name}(.*?)\n\n", ROWS, re.MULTILINE | re.DOTALL)
     assert match
-    listed = re.sub(r"\([^)]*\)", "", match[1].partition(":")[2] if "(" not in match[1][:3] else
-                    match[1].partition("):")[2])  # fmt: skip
+    listed = re.sub(r"\([^)]*\)", "", match[1])
     assert re.findall(r"`([a-z0-9_]+)`", listed) == list(struct.__struct_fields__)
 
 
