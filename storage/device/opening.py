@@ -83,14 +83,21 @@ def _known_damage(path: str, disk: Disk, verify_index: VerifyIndex) -> str:
 
 
 def _count_start(path: str, disk: Disk) -> int:
-    """How many starts, this one included, there were since the last that lasted."""
+    """How many starts, this one included, there were since the last that lasted.
+
+    0 where it can't be counted: a full disk is no reason not to start.
+    """
     name = f"{path}/{STARTS}"
-    file = disk.open(name, writable=True) if STARTS in disk.list_dir(path) else disk.create(name)
     try:
+        known = STARTS in disk.list_dir(path)
+        file = disk.open(name, writable=True) if known else disk.create(name)
+    except OSError:
+        return 0
+    with suppress(OSError):
         file.append([b"."])
-        return file.size()
-    finally:
-        file.close()
+    count = file.size()
+    file.close()
+    return count
 
 
 def started_well(path: str, disk: Disk) -> None:

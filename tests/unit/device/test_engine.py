@@ -182,6 +182,17 @@ async def test_a_full_device_reads_deletes_and_recovers() -> None:
     assert await rig.ask(rig.write(S, b"more", b"")) == Ok()
 
 
+async def test_a_full_disk_is_no_reason_not_to_start() -> None:
+    rig = await new_rig()
+    await rig.ask(rig.write(S, N, b"kept"), b"kept")
+    await rig.device.close()
+    disk = RecordingDisk(rig.disk.image())
+    disk.full = True
+    rig = await DeviceRig.open(disk, rig.clock)
+    assert (await rig.send(Read(S, N)))[1] == b"kept"
+    assert fault(await rig.ask(rig.write(S, b"more", b""))) == Fault.FULL
+
+
 @pytest.mark.parametrize("room", [0, 1, 40, 77, 150])
 async def test_a_write_that_finds_no_room_is_cut_off_again(room: int) -> None:
     rig = await new_rig()
