@@ -24,6 +24,7 @@ from proxy.s3.app import S3App
 from proxy.swift.app import SwiftApp
 from ring.lookup import Ring
 from ring.types import ROWS
+from ring.types import Device as Member
 from runtime.certificate import ServedCertificate
 from runtime.clock import HybridClock, SystemClock
 from runtime.config import Config
@@ -34,6 +35,8 @@ from runtime.tasks import TaskOwner
 from runtime.telemetry import Telemetry
 from storage.contract import DeviceClient, DeviceFault
 from storage.device.engine import Device, DeviceConfig
+from storage.device.identity import DeviceInUse, DeviceRefused
+from storage.device.unopened import UnopenedDevice
 from storage.wire.client import Peer, WireDevice
 from storage.wire.connection import UnixAddress
 from storage.wire.local_files import LocalFiles
@@ -50,6 +53,9 @@ PEERS_WITHIN_S: Final = 5.0
 """A starting worker listens once its peers are connected, or after this long without them."""
 FILE_THREADS: Final = 8
 """Threads for the blob files of devices that other workers own."""
+
+SWITCH_INTERVAL_S: Final = 0.001
+"""How long a thread that has synced waits for the interpreter beside a busy event loop, at most."""
 
 GC_ALLOCATIONS: Final = 50_000
 """Container objects made, less those freed, before the cycle collector looks at the youngest."""
@@ -143,27 +149,38 @@ class _Worker:
         self._telemetry.event("task_failed")
         log.error("%s failed: %s", name, type(error).__name__, exc_info=error)
 
-    async def _open_devices(self, stack: contextlib.AsyncExitStack) -> dict[int, Device]:
-        disk = RealDisk()
-        config = DeviceConfig(reserve_bytes=self._config.device_reserve_bytes)
-        owned: dict[int, Device] = {}
-        for member in self._data.ring.members:
-            if owner_of(member.id, self._workers) == self._number:
-                device = await Device.open(
-                    member.path,
-                    disk,
-                    self._clock,
-                    self._randomness,
-                    device_id=member.id,
-                    cluster=self._data.ring.cluster_id,
-                    config=config,
-                )
-                stack.push_async_callback(device.close)
-                owned[member.id] = device
-        return owned
+    async def _open_devices(self, stack: contextlib.AsyncExitStack) -> dict[int, DeviceClient]:
+        mine = (
+            member
+            for member in self._data.ring.members
+            if owner_of(member.id, self._workers) == self._number
+        )
+        return {member.id: await self._open_device(stack, member) for member in mine}
+
+    async def _open_device(
+        self, stack: contextlib.AsyncExitStack, member: Member
+    ) -> Device | UnopenedDevice:
+        """A device of ours; one that can't be opened must not keep the others from being served."""
+        try:
+            device = await Device.open(
+                member.path,
+                RealDisk(),
+                self._clock,
+                self._randomness,
+                device_id=member.id,
+                cluster=self._data.ring.cluster_id,
+                config=DeviceConfig(reserve_bytes=self._config.device_reserve_bytes),
+            )
+        except DeviceInUse:
+            raise
+        except (DeviceRefused, OSError) as error:
+            log.error("device %d is offline: %s", member.id, error)
+            return UnopenedDevice(member.id, str(error))
+        stack.push_async_callback(device.close)
+        return device
 
     async def _serve_peers(
-        self, stack: contextlib.AsyncExitStack, devices: dict[int, Device]
+        self, stack: contextlib.AsyncExitStack, devices: dict[int, DeviceClient]
     ) -> WireServer:
         server = WireServer(
             devices, self._data.secret, self._clock, self._randomness, self._task_failed
@@ -175,7 +192,7 @@ class _Worker:
         return server
 
     def _clients(
-        self, stack: contextlib.AsyncExitStack, owned: dict[int, Device], tasks: TaskOwner
+        self, stack: contextlib.AsyncExitStack, owned: dict[int, DeviceClient], tasks: TaskOwner
     ) -> dict[int, DeviceClient]:
         peers: dict[int, Peer] = {}
         for other in range(self._workers):
@@ -228,7 +245,7 @@ class _Worker:
         )
 
     def _collect(
-        self, store: CoreStore, placement: Placement, owned: dict[int, Device], tasks: TaskOwner
+        self, store: CoreStore, placement: Placement, owned: dict[int, DeviceClient], tasks: TaskOwner
     ) -> None:
         collector = Collector(
             store.rows,
