@@ -257,6 +257,7 @@ class _Worker:
             self._config.orphan_grace_s,
         )
         tasks.spawn("collect", collector.run())
+        tasks.spawn("mend", store.mender.run())
 
     def _door(self, store: CoreStore) -> Door:
         users = FileUsers(self._data.credentials, self._clock, self._users_problem)

@@ -150,16 +150,16 @@ class Device:
     ) -> "Device":
         """Open the device in the directory `path`, or make the directory a new one.
 
-        DeviceRefused: the directory is in use, is another device, or device.toml can't be read.
-        OSError: it can't be read or written. A device whose journal lost acknowledged records opens,
-        but is offline and says why.
+        DeviceInUse: another process has it. DeviceRefused: it is another device, or device.toml
+        can't be read. OSError: it can't be read or written. A device whose journal lost acknowledged
+        records opens, but is offline and says why.
         """
         async with AsyncExitStack() as holdings:
             disk.make_dirs(path)
             try:
                 holdings.callback(disk.lock(f"{path}/{identity.LOCK_NAME}").close)
             except BlockingIOError as error:
-                raise identity.DeviceRefused(f"{path} is in use by another process") from error
+                raise identity.DeviceInUse(f"{path} is in use by another process") from error
             who = opening.identify(path, disk, randomness, device_id, cluster)
             if executor is None:
                 executor = ThreadPoolExecutor(BLOB_THREADS, f"blobs-{device_id}")

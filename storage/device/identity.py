@@ -18,6 +18,10 @@ class DeviceRefused(AtollError):
     """The directory is not the device that was asked for; the text says why."""
 
 
+class DeviceInUse(DeviceRefused):
+    """Another process has the device."""
+
+
 class Identity(NamedTuple):
     """What device.toml says.
 

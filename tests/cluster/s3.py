@@ -122,7 +122,7 @@ class S3:
         return await self.ask("POST", bucket, key, [("uploadId", upload)], document.encode())
 
     async def list_all(self, bucket: str, page: int = 1000) -> dict[str, tuple[str, int]]:
-        """ETag and size of every key, by ListObjectsV2."""
+        """ETag and size of every key, by ListObjectsV2. Raises RefusedError."""
         found: dict[str, tuple[str, int]] = {}
         token = ""
         while True:
@@ -130,7 +130,8 @@ class S3:
             if token:
                 query.append(("continuation-token", token))
             answer = await self.ask("GET", bucket, "", query)
-            assert answer.status == 200, answer
+            if answer.status != 200:
+                raise RefusedError(answer)
             found |= _contents(answer.body)
             more = re.search(rb"<NextContinuationToken>([^<]+)<", answer.body)
             if more is None:
