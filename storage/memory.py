@@ -307,6 +307,7 @@ class MemoryDevice:
         if _key(name) in self._corrupt_blobs:
             if self._blobs.pop(_key(name), None) is not None:
                 self.quarantine.append(name)
+            self._corrupt_blobs.discard(_key(name))
             raise DeviceFault(Fault.CORRUPT, "checksum mismatch")
 
 

@@ -33,7 +33,7 @@ class BlobSink:
     def __init__(self, blob_id: bytes, policy: Policy, codec: Codec | None) -> None:
         self.blob_id = blob_id
         self.size_bytes = 0
-        self._policy = policy
+        self.policy = policy
         self._codec = codec
         self._writers: dict[int, BlobWriter] = {}
         self._faults: list[DeviceFault] = []
@@ -56,8 +56,13 @@ class BlobSink:
         except DeviceFault as fault:
             self._faults.append(fault)
 
+    @property
+    def missing(self) -> list[int]:
+        """Numbers of the copies or fragments that were left out on the way."""
+        return [number for number in range(self.policy.width) if number not in self._writers]
+
     def _require_quorum(self) -> None:
-        if len(self._writers) >= write_quorum(self._policy):
+        if len(self._writers) >= write_quorum(self.policy):
             return
         if all(fault.fault is Fault.FULL for fault in self._faults):
             raise Full("too few devices have room")

@@ -5,7 +5,7 @@ of an erasure coded blob comes straight from its data fragments, or is rebuilt f
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -14,7 +14,7 @@ from proxy.core.types import Blob, Buffer
 from runtime.clock import Clock
 from storage.contract import BlobReader, DeviceClient, DeviceFault
 from storage.erasure.contract import Codec, FragmentSlice
-from storage.types import SEGMENT_BYTES, BlobName, Fault
+from storage.types import SEGMENT_BYTES, BlobHeader, BlobName, Fault
 
 BLOB_READ_MAX_S: Final = 60.0
 """Opening or reading a range of one copy takes no longer than this."""
@@ -22,14 +22,23 @@ BLOB_READ_MAX_S: Final = 60.0
 READ_WINDOW_SEGMENTS: Final = 4
 """How many segments a reader asks a device for at a time."""
 
+ReportLost = Callable[[Blob, int], None]
+
 
 class BlobSource:
     """One blob opened for reading from whichever copies or fragments are good."""
 
     def __init__(
-        self, blob: Blob, devices: Sequence[DeviceClient], codec: Codec | None, clock: Clock
+        self,
+        blob: Blob,
+        devices: Sequence[DeviceClient],
+        codec: Codec | None,
+        clock: Clock,
+        lost: ReportLost | None = None,
     ) -> None:
+        """lost: told of every copy or fragment that is missing or damaged."""
         self._blob = blob
+        self._report_lost = lost
         self._devices = devices
         self._codec = codec
         self._clock = clock
@@ -77,14 +86,41 @@ class BlobSource:
             async with asyncio.timeout(BLOB_READ_MAX_S):
                 return await (await self._reader(number)).read(offset, length)
         except TimeoutError:
-            self._bad[number] = DeviceFault(Fault.DEADLINE, "read")
+            self._leave_out(number, DeviceFault(Fault.DEADLINE, "read"))
         except DeviceFault as fault:
-            self._bad[number] = fault
+            self._leave_out(number, fault)
         except ValueError:
-            self._bad[number] = DeviceFault(Fault.CORRUPT, "shorter than its row says")
+            self._leave_out(number, DeviceFault(Fault.CORRUPT, "shorter than its row says"))
         if (reader := self._readers.pop(number, None)) is not None:
             reader.close()
         return None
+
+    def _leave_out(self, number: int, fault: DeviceFault) -> None:
+        self._bad[number] = fault
+        if self._report_lost is not None and fault.fault in (Fault.CORRUPT, Fault.ABSENT):
+            self._report_lost(self._blob, number)
+
+    async def header(self) -> BlobHeader | None:
+        """What any of its copies says of the blob; None where none is to be had."""
+        for number in range(len(self._devices)):
+            try:
+                return (await self._reader(number)).header
+            except DeviceFault as fault:
+                self._leave_out(number, fault)
+        return None
+
+    async def rebuilt(self, number: int) -> AsyncGenerator[Buffer, None]:
+        """The bytes of copy or fragment `number`, made from the others. Raises Damaged, Unavailable."""
+        self._bad.setdefault(number, DeviceFault(Fault.ABSENT))
+        for segment in range(-(-self._blob.size_bytes // SEGMENT_BYTES)):
+            size = self._segment_bytes(segment)
+            if self._codec is None:
+                for view in await self._read_replica(segment * SEGMENT_BYTES, size):
+                    yield view
+            else:
+                at, count = self._fragment_range(self._codec, segment, segment)
+                good = await self._any_k(self._codec, at, count)
+                yield self._codec.reconstruct(good, [number])[number]
 
     async def _read_replica(self, offset: int, length: int) -> list[memoryview]:
         for number in self._order:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from proxy.core.blob_sink import BlobSink
-from proxy.core.blob_source import BlobSource
+from proxy.core.blob_source import BlobSource, ReportLost
 from proxy.core.placement import Placement
 from proxy.core.types import Blob, Policy
 from runtime.clock import Clock
@@ -28,7 +28,15 @@ class Owner(NamedTuple):
 class Blobs:
     """Makes sinks and sources, and removes blobs."""
 
-    def __init__(self, placement: Placement, clock: Clock, randomness: Randomness) -> None:
+    def __init__(
+        self,
+        placement: Placement,
+        clock: Clock,
+        randomness: Randomness,
+        lost: ReportLost | None = None,
+    ) -> None:
+        """lost: told of copies and fragments found missing or damaged."""
+        self._lost = lost
         self._placement = placement
         self._clock = clock
         self._randomness = randomness
@@ -63,7 +71,14 @@ class Blobs:
         """A blob for reading."""
         devices = self._placement.blob_devices(blob.id, blob.policy)
         codec = self._placement.codec(self._placement.policy(blob.policy))
-        return BlobSource(blob, devices, codec, self._clock)
+        return BlobSource(blob, devices, codec, self._clock, self._lost)
+
+    def report_missing(self, sink: BlobSink) -> None:
+        """Tell of the copies that a committed blob did not get."""
+        if self._lost is not None and sink.missing:
+            blob = Blob(sink.blob_id, sink.size_bytes, sink.policy.name)
+            for number in sink.missing:
+                self._lost(blob, number)
 
     async def try_delete(self, blobs: Sequence[Blob]) -> None:
         """Remove blobs that no row will name; what stays behind is an orphan for the collector."""

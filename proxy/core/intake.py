@@ -72,6 +72,7 @@ class Intake:
             _check_md5(digest, md5)
             checksums = segments.body.finish()
             await writer.finish()
+            writer.report_missing()
         except TimeoutError as error:
             await writer.give_up()
             raise SlowBody(f"the body took more than {BODY_MAX_S:.0f} s") from error
@@ -171,6 +172,11 @@ class _Writer:
         """Make the last blob durable, too."""
         if self._sink is not None:
             await self._sink.commit()
+
+    def report_missing(self) -> None:
+        """Have the copies made that a device could not take."""
+        for sink in self._made:
+            self._blobs.report_missing(sink)
 
     async def give_up(self) -> None:
         """Remove everything that was written."""

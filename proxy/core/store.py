@@ -2,6 +2,7 @@
 
 from proxy.core.blobs import Blobs
 from proxy.core.containers import Containers
+from proxy.core.mender import Mender
 from proxy.core.multipart import Uploads
 from proxy.core.object_rows import ObjectRows
 from proxy.core.objects import Objects
@@ -38,7 +39,8 @@ class CoreStore:
         self.policies = policies
         self.default_policy = default_policy
         self.rows = Rows(placement, stamps, clock, randomness)
-        self.blobs = Blobs(placement, clock, randomness)
+        self.mender = Mender(placement, clock)
+        self.blobs = Blobs(placement, clock, randomness, self.mender.lost)
         scan = ShardScan(self.rows)
         self._containers = Containers(self.rows, placement, clock, randomness, default_policy)
         object_rows = ObjectRows(self.rows, self._containers, clock, randomness)

@@ -1,0 +1,112 @@
+"""The mender: makes anew the copies and fragments that reads and writes found missing or damaged.
+
+What a read turned away from, or a device could not take, is queued here and rebuilt from the others, a
+little later and one at a time, so that requests come first. It is no scrub: what nobody touched stays
+unseen, and the queue ends with the process.
+"""
+
+import asyncio
+from typing import Final, NamedTuple
+
+import msgspec
+
+from proxy.core.blob_source import BlobSource
+from proxy.core.blobs import BLOB_DEADLINE_S
+from proxy.core.errors import StoreError
+from proxy.core.placement import Placement
+from proxy.core.types import Blob
+from runtime.clock import Clock
+from storage.contract import DeviceFault
+from storage.types import BlobHeader, BlobName
+
+QUEUE_MAX: Final = 10_000
+"""Further losses are not queued; the next read that meets them will tell again."""
+
+PAUSE_S: Final = 0.05
+"""Between two copies."""
+
+RETRY_S: Final = 30.0
+"""A device that could not take its copy is asked again after this long."""
+
+ATTEMPTS_MAX: Final = 20
+
+
+class _Lost(NamedTuple):
+    """A copy or fragment that is not there, or not good."""
+
+    blob: Blob
+    number: int
+
+
+class Mender:
+    """Queues losses and mends them."""
+
+    def __init__(self, placement: Placement, clock: Clock) -> None:
+        self._placement = placement
+        self._clock = clock
+        self._queue: dict[_Lost, int] = {}  # how often it was tried
+        self._wake = asyncio.Event()
+        self.mended = 0
+        """Copies and fragments made anew so far."""
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._queue)
+
+    def lost(self, blob: Blob, number: int) -> None:
+        """Take note of a loss; a `ReportLost`."""
+        if len(self._queue) < QUEUE_MAX:
+            self._queue.setdefault(_Lost(blob, number), 0)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Mend for ever; to be cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self.round()
+            if self._queue:
+                await asyncio.sleep(RETRY_S)
+                self._wake.set()
+
+    async def round(self) -> None:
+        """Try all that waits once."""
+        for lost, attempts in list(self._queue.items()):
+            if await self._try_mend(lost):
+                self.mended += 1
+            elif attempts + 1 < ATTEMPTS_MAX:
+                self._queue[lost] = attempts + 1
+                continue
+            del self._queue[lost]
+            await asyncio.sleep(PAUSE_S)
+
+    async def _try_mend(self, lost: _Lost) -> bool:
+        """Whether the copy is there and good now."""
+        devices = self._placement.blob_devices(lost.blob.id, lost.blob.policy)
+        codec = self._placement.codec(self._placement.policy(lost.blob.policy))
+        source = BlobSource(lost.blob, devices, codec, self._clock)
+        try:
+            header = await source.header()
+            if header is None:
+                return False
+            await self._write_copy(lost, source, header)
+        except (DeviceFault, StoreError):
+            return False
+        except ValueError:
+            return True  # there is one of that name: somebody was faster
+        finally:
+            source.close()
+        return True
+
+    async def _write_copy(self, lost: _Lost, source: BlobSource, header: BlobHeader) -> None:
+        devices = self._placement.blob_devices(lost.blob.id, lost.blob.policy)
+        named = msgspec.structs.replace(header, name=BlobName(lost.blob.id, lost.number))
+        deadline = self._clock.monotonic() + BLOB_DEADLINE_S
+        writer = await devices[lost.number].create_blob(named, deadline)
+        try:
+            async for piece in source.rebuilt(lost.number):
+                await writer.write(piece)
+            await writer.commit()
+        except BaseException:
+            await writer.abort()
+            raise

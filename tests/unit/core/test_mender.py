@@ -1,0 +1,75 @@
+"""What a read or a write found missing or damaged is made anew, byte for byte."""
+
+import os
+
+import pytest
+
+from proxy.core.store import CoreStore
+from proxy.core.types import Container, ObjectAttributes
+from storage.types import BlobName
+from tests.grid import BytesBody, Grid, whole
+
+PLAIN = ObjectAttributes("text/plain")
+SIZE = 2_500_000
+
+
+async def read(store: CoreStore, container: Container) -> bytes:
+    opened = await store.open_object(container, "o")
+    try:
+        return await whole(opened.stream(0, opened.info.head.size_bytes))
+    finally:
+        opened.close()
+
+
+async def copies(grid: Grid) -> dict[int, tuple[int, bytes]]:
+    """Device and bytes of every copy or fragment by its number."""
+    found = {}
+    for device in grid.devices:
+        for entry in await device.list_blobs(None, 10):
+            reader = await device.open_blob(entry.header.name, 1e18)
+            views = await reader.read(0, reader.size_bytes)
+            found[entry.header.name.number] = (device.device_id, b"".join(views))
+            assert reader.header == entry.header
+    return found
+
+
+@pytest.mark.parametrize("policy", ["replicated-3", "ec-4-2"])
+@pytest.mark.parametrize("damage", ["deleted", "corrupt"])
+async def test_what_a_read_turned_away_from_is_made_anew(policy: str, damage: str) -> None:
+    grid = Grid()
+    store = grid.store()
+    container = await store.create_container("a", "c", policy=policy)
+    data = os.urandom(SIZE)
+    await store.put_object(container, "o", BytesBody(data), PLAIN)
+    before = await copies(grid)
+    blob_id = (await grid.devices[before[0][0]].list_blobs(None, 1))[0].header.name.id
+    lost = [0] if policy == "replicated-3" else [0, 3]
+    for number in lost:
+        device = grid.devices[before[number][0]]
+        name = BlobName(blob_id, number)
+        if damage == "deleted":
+            await device.delete_blob(name, 1e18)
+        else:
+            device.corrupt_blob(name)
+    assert await read(store, container) == data
+    assert len(store.mender) == len(lost)
+    await store.mender.round()
+    assert store.mender.mended == len(lost)
+    assert await copies(grid) == before
+
+
+async def test_what_a_device_could_not_take_comes_later() -> None:
+    grid = Grid()
+    store = grid.store()
+    container = await store.create_container("a", "c", policy="ec-4-2")
+    grid.devices[2].set_full(True)
+    data = os.urandom(SIZE)
+    await store.put_object(container, "o", BytesBody(data), PLAIN)
+    assert len(await copies(grid)) == 5
+    await store.mender.round()
+    assert len(store.mender) == 1  # it still has no room
+    grid.devices[2].set_full(False)
+    await store.mender.round()
+    assert len(store.mender) == 0
+    assert len(await copies(grid)) == 6
+    assert await read(store, container) == data
