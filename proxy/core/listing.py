@@ -138,10 +138,11 @@ class Listed(NamedTuple, Generic[T]):
 
 
 class _Roll:
-    """Rolls names up into common prefixes."""
+    """Rolls names up into common prefixes. before: only what stands before it is rolled up."""
 
-    def __init__(self, query: ListQuery) -> None:
+    def __init__(self, query: ListQuery, before: bytes) -> None:
         self._from = len(query.prefix.encode())
+        self._before = before
         self._delimiter = query.delimiter.encode()
         self._low = (query.end_marker if query.reverse else query.marker).encode()
         self.floor = b""  # names below it are under a prefix that was listed, or left out
@@ -151,7 +152,8 @@ class _Roll:
         """The prefix that `name` is listed under, b"" where that is left out, None for itself."""
         if not self._delimiter:
             return None
-        cut = name.find(self._delimiter, self._from)
+        end = name.find(self._before) if self._before else len(name)
+        cut = name.find(self._delimiter, self._from, end)
         if cut < 0:
             return None
         prefix = name[: cut + len(self._delimiter)]
@@ -165,9 +167,10 @@ async def _walk(
     query: ListQuery,
     decode: Callable[[ScannedRow], T | None],
     take: Callable[[bytes, T | str], bool],
+    rolled_before: bytes,
 ) -> None:
     """Hand (name, entry) to `take` in order until it has enough (returns True)."""
-    roll = _Roll(query)
+    roll = _Roll(query, rolled_before)
     while not roll.ended and (rows := await merged.batch()):
         for row in rows:
             if row.name < roll.floor:
@@ -191,10 +194,13 @@ async def list_rows(
     shards: list[bytes],
     query: ListQuery,
     decode: Callable[[ScannedRow], T | None],
+    *,
+    rolled_before: bytes = b"",
 ) -> Listed[T]:
     """One page of what lives in `shards`.
 
-    decode: makes an entry of a row, None to leave it out. A common prefix counts as one entry, and
+    decode: makes an entry of a row, None to leave it out. rolled_before: a mark in the names, behind
+    which no delimiter is looked for. A common prefix counts as one entry, and
     what is under it is skipped, not read. A reversed page reads its range forward and keeps the tail:
     the work is that of the whole range, the memory that of one page.
     """
@@ -213,7 +219,7 @@ async def list_rows(
         entries.append(entry)
         return not query.reverse and len(names) > query.limit
 
-    await _walk(merged, query, decode, take)
+    await _walk(merged, query, decode, take, rolled_before)
     ordered, found = list(names), list(entries)
     if query.reverse:
         ordered.reverse()

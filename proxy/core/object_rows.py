@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from proxy.core.containers import Containers
-from proxy.core.errors import NoSuchObject, Unavailable
+from proxy.core.errors import NoSuchObject, ObjectTooLarge, Unavailable
 from proxy.core.names import object_name
 from proxy.core.preconditions import any_condition, check_write
 from proxy.core.register import Decide, Value, Versioned, tombstone
@@ -20,7 +20,7 @@ from proxy.core.shards import object_shard
 from proxy.core.types import Conditions, Container, Manifest, ObjectHead, ObjectInfo
 from runtime.clock import Clock
 from runtime.randomness import Randomness
-from storage.types import RowFlag, Want
+from storage.types import ROW_PAYLOAD_MAX_BYTES, RowFlag, Want
 
 SEALED_ATTEMPTS: Final = 4
 
@@ -37,8 +37,11 @@ def inline_value(head: ObjectHead, data: bytes) -> Value:
 
 
 def manifest_value(head: ObjectHead, manifest: Manifest) -> Value:
-    """The row of an object with a manifest."""
-    return Value(manifest_flags(manifest), head.size_bytes, encode(head), encode(manifest))
+    """The row of an object with a manifest. Raises ObjectTooLarge where it has too many parts."""
+    payload = encode(manifest)
+    if len(payload) > ROW_PAYLOAD_MAX_BYTES:
+        raise ObjectTooLarge(len(payload), ROW_PAYLOAD_MAX_BYTES)
+    return Value(manifest_flags(manifest), head.size_bytes, encode(head), payload)
 
 
 def manifest_flags(manifest: Manifest) -> int:
@@ -152,14 +155,19 @@ class ObjectRows:
             version = await self.write_plainly(container, name, value)
             return ObjectInfo(name, head, version)
         head = msgspec.structs.replace(head, nonce=self._randomness.token(16))
-        value = make(head)
+        version = await self.write_if(container, name, make(head), conditions)
+        return ObjectInfo(name, head, version)
+
+    async def write_if(
+        self, container: Container, name: str, value: Value, conditions: Conditions
+    ) -> bytes:
+        """Write the object's row, whose head has a nonce, under conditions; its version."""
 
         def decide(row: Versioned) -> Value:
             check_write(conditions, self._present(row))
             return value
 
-        version = await self.update(container, name, decide, pinned=_owns(value))
-        return ObjectInfo(name, head, version)
+        return await self.update(container, name, decide, pinned=_owns(value))
 
     async def write_plainly(self, container: Container, name: str, value: Value) -> bytes:
         """A plain write of the object's row; its version."""

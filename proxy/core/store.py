@@ -17,6 +17,8 @@ from proxy.core.types import (
     Policy,
     UploadHead,
 )
+from proxy.core.upload_ends import UploadEnds
+from proxy.core.upload_rows import UploadRows
 from runtime.clock import Clock, HybridClock
 from runtime.randomness import Randomness
 from runtime.tasks import TaskOwner
@@ -45,9 +47,9 @@ class CoreStore:
         self._containers = Containers(self.rows, placement, clock, randomness, default_policy)
         object_rows = ObjectRows(self.rows, self._containers, clock, randomness)
         self.objects = Objects(object_rows, self._containers, self.blobs, placement, scan)
-        self._uploads = Uploads(
-            self.rows, object_rows, self.objects, self.blobs, scan, tasks, part_min_bytes
-        )
+        upload_rows = UploadRows(self.rows, object_rows, scan)
+        self._uploads = Uploads(upload_rows, object_rows, self.objects, scan)
+        self._upload_ends = UploadEnds(self.rows, object_rows, upload_rows, tasks, part_min_bytes)
         # The hot verbs are the rooms' own methods: no call in between.
         self.container = self._containers.get
         self.bucket = self._containers.bucket
@@ -70,8 +72,8 @@ class CoreStore:
         self.put_part = self._uploads.put_part
         self.list_parts = self._uploads.list_parts
         self.list_uploads = self._uploads.list_uploads
-        self.complete_upload = self._uploads.complete
-        self.abort_upload = self._uploads.abort
+        self.complete_upload = self._upload_ends.complete
+        self.abort_upload = self._upload_ends.abort
 
     async def open_object(self, container: Container, name: str, *, raw: bool = False) -> OpenObject:
         return await self.objects.open(container, name, raw=raw)

@@ -132,7 +132,6 @@ class UploadEnds:
         size_bytes: int | None = None,
     ) -> ObjectInfo:
         """See `Store.complete_upload`."""
-        _check_order(parts)
         asked = _Asked(parts, conditions, combine, size_bytes)
         nonce, waits = b"", 0
         for _ in range(STEPS_MAX):
@@ -174,6 +173,7 @@ class UploadEnds:
 
     async def _complete_open(self, found: FoundUpload, asked: _Asked) -> ObjectInfo:
         """Make the parts stand still, choose, decide, write."""
+        _check_order(asked.parts)
         conditional = any_condition(asked.conditions)
         still = await self._uploads.move(found, COMPLETING)
         try:
@@ -254,7 +254,7 @@ class UploadEnds:
     # -- plain completions --
 
     async def _version_above(self, found: FoundUpload) -> bytes:
-        """A version above all that was acknowledged of the object before: reading it tells the clock."""
+        """A version above all that was acknowledged of the object: reading it tells the clock."""
         raw = object_name(found.head.object_name)
 
         async def read(living: Container) -> None:
