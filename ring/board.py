@@ -69,6 +69,16 @@ class Board:
             fine &= tier.allows(column, old, new)
         return fine
 
+    def fits_where(self, p: IntArray, r: IntArray) -> BoolArray:
+        """slots x leaves: `fits` for every leaf at once. No slot may be vacant."""
+        old = self.table[r, p]
+        column = self.table[:, p]
+        fine: BoolArray = np.broadcast_to(self.quota > 0, (len(p), len(self.quota))).copy()
+        fine[np.arange(len(p)), old] = False
+        for tier in self._tiers:
+            fine &= tier.allows_where(column, old)
+        return fine
+
     def heals(self, p: IntArray, r: IntArray, new: IntArray) -> BoolArray:
         """Whether each replacement is legal and takes partition p nearer to its bounds."""
         old = self.table[r, p]
@@ -77,6 +87,25 @@ class Board:
         for tier in self._all_tiers:
             better |= tier.improves(column, old, new)
         return better & self.fits(p, r, new)
+
+    def amiss(self, p: IntArray) -> BoolArray:
+        """Whether partitions break their bounds in some tier."""
+        column = self.table[:, p]
+        bad = np.zeros(len(p), dtype=np.bool_)
+        for tier in self._all_tiers:
+            bad |= tier.overfull(column) | tier.starved(column)
+        return bad
+
+    def amends(self, p: IntArray, r: IntArray, new: IntArray) -> IntArray:
+        """By how many moves each replacement brings partition p nearer to its bounds."""
+        old = self.table[r, p]
+        column = self.table[:, p]
+        now = np.zeros(len(p), dtype=np.int64)
+        then = now.copy()
+        for tier in self._all_tiers:
+            tier_now, tier_then = tier.amiss(column, old, new)
+            now, then = np.maximum(now, tier_now), np.maximum(then, tier_then)
+        return now - then
 
     def put(self, p: IntArray, r: IntArray, new: IntArray) -> None:
         """Carry out replacements of distinct partitions. One that goes back home is no move."""
@@ -87,22 +116,20 @@ class Board:
         self.held += np.bincount(new, minlength=size)
         self.held -= np.bincount(old[old >= 0], minlength=size)
 
-    def put_instead(self, p: int, r: int) -> None:
-        """Undo this step's move of partition p and let replica r make it instead."""
-        first = int(self.moved[p])
-        origin, leaving = int(self.home[first, p]), int(self.table[r, p])
+    def put_instead(self, p: IntArray, r: IntArray) -> None:
+        """Undo this step's moves of distinct partitions and let replica r make each instead."""
+        first = self.moved[p]
+        origin, leaving = self.home[first, p], self.table[r, p]
         self.table[r, p] = self.table[first, p]
         self.table[first, p] = origin
-        self.moved[p] = -1 if self.table[r, p] == self.home[r, p] else r
-        self.held[origin] += 1
-        self.held[leaving] -= 1
+        self.moved[p] = np.where(self.table[r, p] == self.home[r, p], -1, r)
+        size = len(self.held)
+        self.held += np.bincount(origin, minlength=size)
+        self.held -= np.bincount(leaving, minlength=size)
 
     def broken(self) -> BoolArray:
-        """Partitions with a tree node above its upper or below its lower bound."""
-        bad = np.zeros(self.partition_count, dtype=np.bool_)
-        for tier in self._all_tiers:
-            bad |= tier.overfull(self.table) | tier.starved(self.table)
-        return bad
+        """All partitions with a tree node above its upper or below its lower bound."""
+        return self.amiss(np.arange(self.partition_count))
 
     def _binding_tiers(self) -> "list[Tier]":
         """The tiers that `fits` must look at, the widest first.
@@ -137,12 +164,50 @@ class Tier:
         fine |= z_old == z_new
         return fine
 
+    def allows_where(self, column: IntArray, old: IntArray) -> BoolArray:
+        """candidates x leaves: `allows` for every leaf at once."""
+        size, rows = len(self.upper) - 1, np.arange(len(old))
+        count = np.zeros((len(old), size), dtype=np.int16)
+        for leaves in column:
+            count[rows, self.member[leaves]] += 1
+        z_old = self.member[old]
+        fine = count < self.upper[:-1]
+        fine &= (count[rows, z_old] > self.lower[z_old])[:, None]
+        fine[rows, z_old] = True
+        return fine[:, self.member[:-1]]
+
     def improves(self, column: IntArray, old: IntArray, new: IntArray) -> BoolArray:
         """Whether the move relieves an overfull tree node or feeds a starved one."""
         z_old, z_new, in_old, in_new = self._counts(column, old, new)
         better: BoolArray = (in_old > self.upper[z_old]) | (in_new < self.lower[z_new])
         better &= z_old != z_new
         return better
+
+    def amiss(self, column: IntArray, old: IntArray, new: IntArray) -> tuple[IntArray, IntArray]:
+        """Replicas out of place now and after the replacement: too many somewhere or too few."""
+        z_old, z_new, in_old, in_new = self._counts(column, old, new)
+        crosses = z_old != z_new
+        over, under = self._over(column), self._under(column)
+        over_then = over - (crosses & (in_old > self.upper[z_old]))
+        over_then += crosses & (in_new >= self.upper[z_new])
+        under_then = under + (crosses & (in_old <= self.lower[z_old]))
+        under_then -= crosses & (in_new < self.lower[z_new])
+        return np.maximum(over, under), np.maximum(over_then, under_then)
+
+    def _over(self, column: IntArray) -> IntArray:
+        nodes = self.member[column]
+        over = np.zeros(column.shape[1], dtype=np.int64)
+        for r, z in enumerate(nodes):
+            earlier = sum((z == other).astype(np.int64) for other in nodes[:r])
+            over += earlier >= self.upper[z]
+        return over
+
+    def _under(self, column: IntArray) -> IntArray:
+        under = np.zeros(column.shape[1], dtype=np.int64)
+        for z in np.flatnonzero(self.lower[:-1] > 0):
+            count = (self.member[column] == z).sum(axis=0)
+            under += np.maximum(self.lower[z] - count, 0)
+        return under
 
     def _counts(
         self, column: IntArray, old: IntArray, new: IntArray

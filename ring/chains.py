@@ -18,6 +18,8 @@ VISITS_MAX = 512
 """Leaves fully looked at in the search of one chain. Only rings of more devices can reach it."""
 FAILURES_MAX = 64
 """Searches in vain after which a step leaves the rest to the next one."""
+CHAINS_MAX = 4096
+"""Searches of one step; the next one goes on."""
 CELLS_MAX = 1 << 22
 """Slots x targets that are checked in one batch."""
 
@@ -39,9 +41,10 @@ class Link:
 
 def settle_chains(board: Board, rng: np.random.Generator) -> None:
     """Bring leaves above their quota down to it as far as chains of moves can."""
-    failures = 0
+    failures = chains = 0
     stuck = np.zeros(len(board.quota), dtype=np.bool_)
-    while failures < FAILURES_MAX:
+    while failures < FAILURES_MAX and chains < CHAINS_MAX:
+        chains += 1
         surplus = board.surplus()
         starts = np.flatnonzero((surplus > 0) & ~stuck)
         if not len(starts) or not (surplus < 0).any():
@@ -134,6 +137,6 @@ def _carry_out(board: Board, last: Link) -> bool:
         if board.moved[link.p] in (-1, link.r):
             board.put(p, r, new)
         else:
-            board.put_instead(link.p, link.r)
+            board.put_instead(p, r)
         link = link.before
     return True

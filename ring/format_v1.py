@@ -31,8 +31,8 @@ VERSION = 1
 HEADER = struct.Struct("<8sHBBIQQ16sQIId")
 """magic, version, part power, placements, devices, file size, epoch, cluster id, salt, next device
 id, min part hours, overload."""
-DEVICE_HEAD = struct.Struct("<IB3x16sd")
-"""id, state, incarnation, weight."""
+DEVICE_HEAD = struct.Struct("<IB3s16sd")
+"""id, state, zeros, incarnation, weight."""
 TEXT_HEAD = struct.Struct("<H")
 PLACEMENT_HEAD = struct.Struct("<BBHI")
 """replicas, bytes per device id, zero, steps."""
@@ -73,7 +73,9 @@ def encode(ring: Ring) -> bytes:
 
 
 def _encode_device(device: Device) -> bytes:
-    head = DEVICE_HEAD.pack(device.id, device.state, bytes.fromhex(device.incarnation), device.weight)
+    head = DEVICE_HEAD.pack(
+        device.id, device.state, b"", bytes.fromhex(device.incarnation), device.weight
+    )
     texts = (
         device.region,
         device.zone,
@@ -221,7 +223,9 @@ def _known_ids(
 
 
 def _decode_device(reader: Reader) -> Device:
-    device_id, state, incarnation, weight = reader.fields(DEVICE_HEAD)
+    device_id, state, zeros, incarnation, weight = reader.fields(DEVICE_HEAD)
+    if any(zeros):
+        raise RingCorrupt("the ring file has data where it is to be empty")
     region, zone, node, address, path, device_class = (reader.text() for _ in range(6))
     return Device(
         id=device_id,

@@ -1,5 +1,5 @@
-"""One rebalancing step of one placement: the passes of `ring.matching` and `ring.chains` in order,
-and the lower bound on moves that they are measured by.
+"""One rebalancing step of one placement: the passes of `ring.matching`, `ring.polish` and
+`ring.chains` in order, and the lower bound on moves that they are measured by.
 
 Pure but for the random generator it is given: tables in, table out.
 """
@@ -9,8 +9,9 @@ import numpy as np
 from ring.board import VACANT, Board
 from ring.chains import settle_chains
 from ring.matching import fill_vacant, heal, settle
+from ring.polish import polish
 from ring.quota import Quota
-from ring.topology import DEVICE, NODE, TIERS, Topology
+from ring.topology import DEVICE, TIERS, Topology
 from ring.types import BoolArray, FloatArray, IntArray
 
 
@@ -30,8 +31,16 @@ def rebalance(
     fill_vacant(board, rng)
     heal(board, rng)
     settle(board, rng)
-    settle_chains(board, rng)
+    if _improvable(board, lower_bound(topology, quota, table)):
+        polish(board, rng)
+        settle_chains(board, rng)
     return board.table
+
+
+def _improvable(board: Board, least: int) -> bool:
+    """Whether something is left to settle, or more has moved than had to."""
+    moves = int(np.count_nonzero(board.table != board.home))
+    return bool(board.surplus().any()) or moves > least or bool(board.broken().any())
 
 
 def lower_bound(topology: Topology, quota: Quota, table: IntArray) -> int:
@@ -60,14 +69,14 @@ def _flow(topology: Topology, held: IntArray, bound: list[FloatArray], sign: int
 
 
 def _forced(topology: Topology, quota: Quota, table: IntArray) -> int:
-    """Per partition the replicas above the bounds of the tier where there are most of them."""
-    replicas, partitions = table.shape
+    """Sum over partitions of the replicas that must go or come to keep the bounds of some tier."""
+    partitions = table.shape[1]
     most = np.zeros(partitions, dtype=np.int64)
     for tier in TIERS:
-        above = excess(topology, tier, np.ceil(quota.fair[tier] / partitions), table)
-        most = np.maximum(most, above)
-        if tier == NODE and replicas == 1:
-            break
+        share = quota.fair[tier] / partitions
+        above = excess(topology, tier, np.ceil(share), table)
+        below = shortage(topology, tier, np.floor(share), table)
+        most = np.maximum(most, np.maximum(above, below))
     return int(most.sum())
 
 
@@ -81,3 +90,12 @@ def excess(topology: Topology, tier: int, upper: FloatArray | IntArray, table: I
         earlier = sum((z == other).astype(np.int64) for other in nodes[:r])
         above += earlier >= limit[z]
     return above
+
+
+def shortage(topology: Topology, tier: int, lower: FloatArray | IntArray, table: IntArray) -> IntArray:
+    """Per partition, the replicas that tree nodes of a tier lack to have `lower` of them."""
+    nodes = np.append(topology.member[tier], -1)[table]
+    below = np.zeros(table.shape[1], dtype=np.int64)
+    for z in np.flatnonzero(lower > 0):
+        below += np.maximum(int(lower[z]) - (nodes == z).sum(axis=0), 0)
+    return below
