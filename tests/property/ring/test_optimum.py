@@ -130,7 +130,7 @@ def world(places: list[tuple[str, str, str, float]], gone: int, new: int) -> lis
     st.integers(2, 4),
     st.integers(0, 1000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_moves_are_between_the_lower_bound_and_a_little_above_the_optimum(
     places: list[tuple[str, str, str, float]],
     gone: int,
@@ -146,8 +146,6 @@ def test_moves_are_between_the_lower_bound_and_a_little_above_the_optimum(
     held = np.bincount(table.ravel(), minlength=before.leaf_count)
     quota = quota_of(after, replicas, partitions, held)
     moves, steps = _settle(after, quota, table, rng)
-    if not all((upper <= 1).all() for upper in (quota.upper[3],)):
-        return
     optimum = naive_optimum(after, quota, table)
     assert lower_bound(after, quota, table) <= optimum <= moves
     if steps == 1:
