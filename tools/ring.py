@@ -28,14 +28,15 @@ from ring.draft import (
     save_draft,
     target_of,
 )
-from ring.errors import InvalidChange, InvalidDevice, RingError, RingFileMissing, StalePlan
+from ring.errors import InvalidChange, RingError, RingFileMissing, StalePlan
 from ring.file import load, save
 from ring.lookup import Ring
-from ring.types import ROWS, Device, Placement, default_placements
+from ring.types import ROWS, default_placements
 from ring.verify import verify
 from runtime.clock import Clock, SystemClock
-from runtime.randomness import Randomness, SystemRandomness
+from runtime.randomness import SystemRandomness
 from tools import ring_report
+from tools.ring_spec import DEVICE_SPEC, PLACEMENT_SPEC, parse_device, parse_placement
 
 RING_FILE = "ring"
 """Name of the ring file in a data directory."""
@@ -43,21 +44,6 @@ DATA_DEFAULT = "./atoll-data"
 PART_POWER_DEFAULT = 10
 PROGRESS_PARTITIONS = 1 << 17
 """Partition-replicas from which on planning may take longer than two seconds."""
-
-DEVICE_FIELDS = {
-    "region": "region",
-    "zone": "zone",
-    "node": "node",
-    "address": "address",
-    "path": "path",
-    "weight": "weight",
-    "class": "device_class",
-    "incarnation": "incarnation",
-}
-DEVICE_SPEC = (
-    "KEY=VALUE,… of region (region-1), zone (zone-1), node (node-1), address, path (needed), "
-    "weight (1), class, incarnation"
-)
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -126,8 +112,8 @@ def _add_init(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "--placement",
         action="append",
         default=[],
-        type=_placement,
-        metavar="NAME=REPLICAS[@CLASS]",
+        type=parse_placement,
+        metavar=PLACEMENT_SPEC,
         help="instead of the defaults; rows is added where it is missing",
     )
 
@@ -136,7 +122,7 @@ def _add_changes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add = _command(commands, "add", _add, "add devices or a placement to the draft")
     add.add_argument("--device", action="append", default=[], metavar="SPEC", help=DEVICE_SPEC)
     add.add_argument(
-        "--placement", action="append", default=[], type=_placement, metavar="NAME=REPLICAS[@CLASS]"
+        "--placement", action="append", default=[], type=parse_placement, metavar=PLACEMENT_SPEC
     )
     away = _command(commands, "remove", _remove, "drain devices and let them go")
     away.add_argument("device", type=int, nargs="+", metavar="ID")
@@ -156,47 +142,6 @@ def _fail(reason: str) -> int:
     return 1
 
 
-def _placement(text: str) -> Placement:
-    """NAME=REPLICAS[@CLASS]."""
-    name, _, rest = text.partition("=")
-    replicas, _, device_class = rest.partition("@")
-    try:
-        return Placement(name, int(replicas), device_class)
-    except (ValueError, RingError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
-
-
-def parse_device(spec: str, device_id: int, randomness: Randomness) -> Device:
-    """A device from KEY=VALUE,… Raises InvalidDevice."""
-    fields: dict[str, str] = {}
-    for item in spec.split(","):
-        key, equals, value = item.partition("=")
-        if key not in DEVICE_FIELDS or not equals:
-            known = ", ".join(DEVICE_FIELDS)
-            raise InvalidDevice(f"device {spec!r}: {item!r} is not KEY=VALUE with one of {known}")
-        fields[DEVICE_FIELDS[key]] = value
-    if "path" not in fields:
-        raise InvalidDevice(f"device {spec!r} has no path")
-    return Device(
-        id=device_id,
-        incarnation=fields.get("incarnation") or randomness.token(16).hex(),
-        region=fields.get("region", "region-1"),
-        zone=fields.get("zone", "zone-1"),
-        node=fields.get("node", "node-1"),
-        address=fields.get("address", ""),
-        path=fields["path"],
-        weight=_number(spec, fields.get("weight", "1")),
-        device_class=fields.get("device_class", ""),
-    )
-
-
-def _number(spec: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidDevice(f"device {spec!r}: weight {text!r} is not a number") from None
-
-
 @contextlib.contextmanager
 def _only_writer(path: str) -> Iterator[None]:
     """Hold a lock on the ring's directory: two writers at once would lose one's changes."""
@@ -213,7 +158,7 @@ def _only_writer(path: str) -> Iterator[None]:
 def _init(args: argparse.Namespace) -> int:
     path = ring_path(args)
     randomness = SystemRandomness()
-    devices = [parse_device(spec, i, randomness) for i, spec in enumerate(args.device)]
+    devices = [parse_device(spec, i, (), randomness) for i, spec in enumerate(args.device)]
     placements = args.placement or list(default_placements(len(devices)))
     if all(placement.name != ROWS for placement in placements):
         placements.insert(0, default_placements(len(devices))[0])
@@ -265,9 +210,11 @@ def _add(args: argparse.Namespace) -> int:
         return 2
 
     def make(ring: Ring, draft: Draft) -> list[Change]:
-        first = target_of(ring, draft).next_device_id
-        randomness = SystemRandomness()
-        devices = [parse_device(s, first + i, randomness) for i, s in enumerate(args.device)]
+        target, randomness = target_of(ring, draft), SystemRandomness()
+        devices = [
+            parse_device(spec, target.next_device_id + i, target.devices, randomness)
+            for i, spec in enumerate(args.device)
+        ]
         return [*map(AddDevice, devices), *map(AddPlacement, args.placement)]
 
     return _change(args, make)

@@ -90,6 +90,18 @@ def test_changes_wait_for_apply(ring: Command) -> None:
     assert ring.document("show")["devices"][0]["state"] == "leaving"
 
 
+def test_a_new_device_joins_the_place_that_all_others_share(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Command(tmp_path / "data", capsys)
+    command.ok("init", *(part for i in range(3) for part in ("--device", f"path=/d{i},zone=north")))
+    command.ok("add", "--device", "path=/d3", "--device", "path=/d4")
+    command.ok("apply")
+    devices = load(command.path).members
+    assert {(d.region, d.zone, d.node) for d in devices} == {("r1", "north", "node1")}
+    assert [d.path for d in devices] == ["/d0", "/d1", "/d2", "/d3", "/d4"]
+
+
 def test_apply_without_changes_keeps_the_epoch(ring: Command) -> None:
     assert "nothing to do" in ring.ok("apply")
     assert load(ring.path).epoch == 1
@@ -110,6 +122,7 @@ def test_discard_forgets(ring: Command) -> None:
         (["weight", "0", "-1"], "weight"),
         (["weight", "0", "nan"], "weight"),
         (["add", "--device", "zone=z1"], "no path"),
+        (["add", "--device", "path=/x,node=n0"], "no zone"),
         (["add", "--device", "path=/x,colour=red"], "colour"),
         (["add", "--device", "path=/x,weight=heavy"], "heavy"),
         (["add", "--device", "path=/d0,zone=z0,node=n0"], "device 0"),
