@@ -9,9 +9,10 @@ import fcntl
 import mmap
 import os
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from runtime import page_cache
+from runtime.direct_io import AlignedBuffers, DirectWriter, open_direct
 
 Buffer = bytes | bytearray | memoryview
 
@@ -85,6 +86,10 @@ class Disk(Protocol):
 
     def create(self, path: str) -> DiskFile:
         """A new empty file; FileExistsError where there is one. Durable after sync and sync_dir."""
+
+    def create_uncached(self, path: str) -> DiskFile:
+        """Like `create`, for bytes nobody will read soon: they bypass the page cache where the file
+        system can do that. Appended bytes are in the file after `sync`."""
 
     def open(self, path: str, *, writable: bool = False) -> DiskFile:
         """An existing file."""
@@ -202,12 +207,46 @@ class RealFile:
             self._mapped = memoryview(b"")
 
 
+class UncachedFile(RealFile):
+    """A new file that is written past the page cache."""
+
+    def __init__(self, fd: int, buffers: AlignedBuffers) -> None:
+        super().__init__(fd)
+        self._direct = DirectWriter(fd, buffers)
+
+    def append(self, buffers: Sequence[Buffer]) -> None:
+        self._direct.append(buffers)
+
+    def sync(self) -> None:
+        self._direct.finish()
+        super().sync()
+
+    def start_writeback(self, offset: int, length: int) -> None:
+        """Direct writes have no pages to write back."""
+
+    def size(self) -> int:
+        return super().size() + self._direct.pending_bytes
+
+    def close(self) -> None:
+        self._direct.release()
+        super().close()
+
+
+_NEW_FILE: Final = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+
+
 class RealDisk:
     """The operating system's file systems."""
 
+    def __init__(self) -> None:
+        self._buffers = AlignedBuffers()
+
     def create(self, path: str) -> RealFile:
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
-        return RealFile(os.open(path, flags, 0o600))
+        return RealFile(os.open(path, _NEW_FILE, 0o600))
+
+    def create_uncached(self, path: str) -> RealFile:
+        fd = open_direct(path, _NEW_FILE, 0o600)
+        return self.create(path) if fd is None else UncachedFile(fd, self._buffers)
 
     def open(self, path: str, *, writable: bool = False) -> RealFile:
         flags = os.O_RDWR | os.O_APPEND if writable else os.O_RDONLY

@@ -246,7 +246,8 @@ class _StagingFile:
     def _create(self) -> DiskFile:
         self._check_room()
         try:
-            self._file = self._disk.create(self._path)
+            create = self._disk.create if self._read_first else self._disk.create_uncached
+            self._file = create(self._path)
         except FileExistsError as error:
             raise ValueError("a blob of this name is being written already") from error
         self._file.append([self._block])

@@ -39,10 +39,14 @@ class TankDisk(RealDisk):
     """The machine's disk, full when a test says so."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.tank = Tank()
 
     def create(self, path: str) -> RealFile:
         return TankFile(_taken(super().create(path)), self.tank)
+
+    def create_uncached(self, path: str) -> RealFile:
+        return self.create(path)
 
     def open(self, path: str, *, writable: bool = False) -> RealFile:
         return TankFile(_taken(super().open(path, writable=writable)), self.tank)

@@ -40,6 +40,7 @@ class FaultDisk(RealDisk):
     """A real disk whose calls fail on demand: `faults[call] = errno`, or with `room` bytes written."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.faults: dict[str, int] = {}
         self.room: int | None = None
         self.free: int | None = None
@@ -55,6 +56,10 @@ class FaultDisk(RealDisk):
     def create(self, path: str) -> "FaultFile":  # type: ignore[override]
         self.meet("create")
         return FaultFile(super().create(path), self)
+
+    def create_uncached(self, path: str) -> "FaultFile":  # type: ignore[override]
+        self.meet("create")
+        return FaultFile(super().create_uncached(path), self)
 
     def open(self, path: str, *, writable: bool = False) -> "FaultFile":  # type: ignore[override]
         self.meet("open")
