@@ -3,11 +3,19 @@
 Uploads are rows that own blobs until one head row takes them over; no byte is copied.
 """
 
+import contextlib
 from typing import Final
 
 import msgspec
 
-from proxy.core.errors import InvalidPart, NoSuchUpload, StoreError, Unavailable
+from proxy.core.errors import (
+    Full,
+    InvalidPart,
+    NoSuchContainer,
+    NoSuchUpload,
+    StoreError,
+    Unavailable,
+)
 from proxy.core.listing import Listed, list_rows
 from proxy.core.names import check_attributes, object_name
 from proxy.core.object_rows import ObjectRows, encode, manifest_flags
@@ -100,9 +108,7 @@ class Uploads:
         found = await self._uploads.find(container, name, upload_id)
         if not found.open:
             raise NoSuchUpload(upload_id)
-        taken = await self._objects.take(
-            found.container, name, found.head.policy, body, md5, upload_id
-        )
+        taken = await self._objects.take(found.container, name, found.head.policy, body, md5, upload_id)
         part = Part(number, taken.size_bytes, taken.md5, taken.blobs, taken.data)
         head = PartHead(
             number,
@@ -131,8 +137,8 @@ class Uploads:
         """A part that lost the race against an abort or a completion must not stay behind."""
         try:
             await self.get(container, name, upload_id)
-        except StoreError as error:
-            if not isinstance(error, Unavailable):
+        except (NoSuchUpload, NoSuchContainer):
+            with contextlib.suppress(Unavailable, Full):  # then the collector finds it
                 await self._uploads.drop_part(upload_id, number, value)
             raise
 

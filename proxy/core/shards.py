@@ -50,6 +50,11 @@ def object_shard(container_id: bytes, shards: int, name: bytes) -> bytes:
     return b"o" + container_id + number.to_bytes(2, "big")
 
 
+def container_id(shard: bytes) -> bytes:
+    """The container whose object shard or uploads shard this is."""
+    return shard[1:17]
+
+
 def uploads_shard(container_id: bytes) -> bytes:
     """A container's multipart uploads, by object name, separator and upload id."""
     return b"u" + container_id

@@ -197,7 +197,7 @@ class UploadEnds:
 
     async def _try_reopen(self, found: FoundUpload) -> None:
         """Where this fails, the next request for the upload goes on from what it finds."""
-        with contextlib.suppress(Moved, Unavailable, Full, NoSuchContainer):
+        with contextlib.suppress(Moved, Full, NoSuchContainer):
             await self._uploads.move(found, OPEN)
 
     async def _choose(self, upload: UploadHead, asked: _Asked) -> tuple[ObjectHead, Manifest]:
@@ -350,7 +350,7 @@ class UploadEnds:
     async def _sweep(self, found: FoundUpload, manifest: Manifest) -> None:
         """The object stands: let the upload go, and its parts' rows after it. What fails now is done
         when the upload, which is still listed then, is completed or aborted again."""
-        with contextlib.suppress(Unavailable, Full, NoSuchContainer):
+        with contextlib.suppress(Moved, Full, NoSuchContainer):
             await self._uploads.remove(found)
         taken = {blob.id for part in manifest.parts for blob in part.blobs}
         self._tasks.spawn("sweep parts", self._drop_parts(found.head.id, taken))
@@ -362,17 +362,24 @@ class UploadEnds:
 
     async def abort(self, container: Container, name: str, upload_id: str) -> None:
         """See `Store.abort_upload`. A completion that was decided is finished instead."""
+        begun = False
         for _ in range(STEPS_MAX):
-            found = await self._uploads.find(container, name, upload_id)
+            try:
+                found = await self._uploads.find(container, name, upload_id)
+            except NoSuchUpload:
+                if begun:
+                    return
+                raise
             try:
                 if found.decided:
                     await self._end_decided(found)
                 if found.head.state != ABORTED:
                     found = await self._uploads.move(found, ABORTED)
+                begun = True
+                await self._uploads.drop_parts(upload_id, set())
+                await self._uploads.remove(found)
             except Moved:
                 continue
-            await self._uploads.drop_parts(upload_id, set())
-            await self._uploads.remove(found)
             return
         raise Unavailable("other requests are ending this upload")
 

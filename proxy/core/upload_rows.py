@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from proxy.core.errors import NoSuchUpload
+from proxy.core.errors import NoSuchUpload, Unavailable
 from proxy.core.names import object_name
 from proxy.core.object_rows import ObjectRows, encode
 from proxy.core.register import Value, Versioned, tombstone
@@ -39,7 +39,7 @@ _decode_part = msgspec.msgpack.Decoder(PartHead).decode
 
 
 class Moved(Exception):
-    """An upload's row is no longer what was found: somebody else has taken the next step."""
+    """An upload's row is no longer what was found, or not surely: look again who took the next step."""
 
 
 class FoundUpload(NamedTuple):
@@ -109,9 +109,8 @@ class UploadRows:
         return FoundUpload(found.container, head, Versioned(version, value))
 
     async def remove(self, found: FoundUpload) -> None:
-        """Let the upload go; somebody else may have done so."""
-        with contextlib.suppress(Moved):
-            await self._replace(found, tombstone(self._object_rows.nonce()))
+        """Let the upload go. Raises Moved."""
+        await self._replace(found, tombstone(self._object_rows.nonce()))
 
     async def _replace(self, found: FoundUpload, value: Value) -> bytes:
         expected = found.row.value
@@ -125,7 +124,10 @@ class UploadRows:
         async def update(living: Container) -> bytes:
             return await self._rows.update(uploads_shard(living.head.id), name, decide)
 
-        return await self._object_rows.in_living(found.container, update, pinned=True)
+        try:
+            return await self._object_rows.in_living(found.container, update, pinned=True)
+        except Unavailable as error:  # it may have happened, most likely beside another request's step
+            raise Moved from error
 
     # -- parts --
 
