@@ -76,7 +76,10 @@ class IncomingBody:
         self._begin()
         try:
             async with asyncio.timeout(self._idle_s):
-                return await self._request.content.readany()
+                if self.size_bytes is None:
+                    return await self._request.content.readany()
+                # As received: `readany` would join, and so copy, what has piled up.
+                return (await self._request.content.readchunk())[0]
         except TimeoutError as error:
             raise SlowBody from error
         except (ConnectionError, web.HTTPException, asyncio.IncompleteReadError) as error:
