@@ -6,6 +6,8 @@ unseen, and the queue ends with the process.
 """
 
 import asyncio
+import contextlib
+import math
 from typing import Final, NamedTuple
 
 import msgspec
@@ -60,22 +62,34 @@ class Mender:
             self._wake.set()
 
     async def run(self) -> None:
-        """Mend for ever; to be cancelled."""
+        """Mend for ever; to be cancelled. New losses do not wait for what is tried again later."""
+        retry_at = math.inf
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            await self.round()
-            if self._queue:
-                await asyncio.sleep(RETRY_S)
-                self._wake.set()
+            await self._sleep_until(retry_at)
+            due = self._clock.monotonic() >= retry_at
+            await self._try_all([lost for lost, tries in self._queue.items() if due or not tries])
+            if due or math.isinf(retry_at):
+                retry_at = self._clock.monotonic() + RETRY_S if self._queue else math.inf
+
+    async def _sleep_until(self, instant: float) -> None:
+        """Until then, or until there is a new loss."""
+        left_s = None if math.isinf(instant) else max(0.0, instant - self._clock.monotonic())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left_s):
+                await self._wake.wait()
+        self._wake.clear()
 
     async def round(self) -> None:
         """Try all that waits once."""
-        for lost, attempts in list(self._queue.items()):
+        await self._try_all(list(self._queue))
+
+    async def _try_all(self, losses: list[_Lost]) -> None:
+        for lost in losses:
+            tries = self._queue[lost] + 1
             if await self._try_mend(lost):
                 self.mended += 1
-            elif attempts + 1 < ATTEMPTS_MAX:
-                self._queue[lost] = attempts + 1
+            elif tries < ATTEMPTS_MAX:
+                self._queue[lost] = tries
                 continue
             del self._queue[lost]
             await asyncio.sleep(PAUSE_S)

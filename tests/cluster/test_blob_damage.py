@@ -1,4 +1,6 @@
-"""Damaged, missing and short blob files: every object is still answered right, from what is good."""
+"""Damaged, missing and short blob files: every object is still answered right, from what is good, and
+what was met is made anew.
+"""
 
 import itertools
 from pathlib import Path
@@ -48,11 +50,25 @@ async def test_flipped_bytes_of_blobs_are_never_served(tmp_path: Path, while_: s
         device, victims = _most_read(store)
         assert {bool(file.header.codec) for file in victims} == {True, False}
         assert len(victims) > 2 * len(PARTS)
+        originals = _bytes_of(victims)
         for file, offset in zip(victims, itertools.cycle(PARTS.values()), strict=False):
             flip(file.path, [offset])
         await _after(store, stock, while_, victims)
         assert quarantined(store, device) == sorted(file.path.name for file in victims)
-        assert not [file for file in victims if file.path.exists()]
+        _wait_until_mended(store, originals)
+
+
+def _bytes_of(files: list[BlobFile]) -> dict[Path, bytes]:
+    return {file.path: file.path.read_bytes() for file in files}
+
+
+def _wait_until_mended(store: RunningStore, originals: dict[Path, bytes]) -> None:
+    """Until every file is there again, byte for byte."""
+    store.wait_for(
+        lambda: all(
+            path.exists() and path.read_bytes() == content for path, content in originals.items()
+        )
+    )
 
 
 def _most_read(store: RunningStore) -> tuple[int, list[BlobFile]]:
@@ -69,21 +85,25 @@ async def test_deleted_blob_files_are_made_up_for(tmp_path: Path, while_: str) -
     with start_store(tmp_path) as store:
         stock = await _filled(store, while_)
         _, victims = _most_read(store)
+        originals = _bytes_of(victims)
         for file in victims:
             file.path.unlink()
         await _after(store, stock, while_, victims)
+        _wait_until_mended(store, originals)
 
 
 async def test_short_blob_files_are_made_up_for(tmp_path: Path, while_: str) -> None:
     with start_store(tmp_path) as store:
         stock = await _filled(store, while_)
         device, victims = _most_read(store)
+        originals = _bytes_of(victims)
         shares = itertools.cycle([0.0, 0.3, 0.9999])
         for file, share in zip(victims, shares, strict=False):
             with file.path.open("r+b") as opened:
                 opened.truncate(int(file.path.stat().st_size * share))
         await _after(store, stock, while_, victims)
         assert quarantined(store, device) == sorted(file.path.name for file in victims)
+        _wait_until_mended(store, originals)
 
 
 async def test_two_of_six_fragments_and_two_of_three_replicas_may_be_gone(

@@ -1,5 +1,6 @@
 """What a read or a write found missing or damaged is made anew, byte for byte."""
 
+import asyncio
 import os
 
 import pytest
@@ -73,3 +74,28 @@ async def test_what_a_device_could_not_take_comes_later() -> None:
     assert len(store.mender) == 0
     assert len(await copies(grid)) == 6
     assert await read(store, container) == data
+
+
+async def test_a_new_loss_does_not_wait_for_those_that_could_not_be_mended() -> None:
+    grid = Grid()
+    store = grid.store()
+    container = await store.create_container("a", "c", policy="ec-4-2")
+    data = os.urandom(SIZE)
+    grid.devices[2].set_full(True)
+    mending = asyncio.ensure_future(store.mender.run())
+    try:
+        await store.put_object(container, "o", BytesBody(data), PLAIN)
+        mended = await copies(grid)
+        await asyncio.sleep(0.1)  # the first try is over: its device has no room
+        number, (holder, _) = next(iter(sorted(mended.items())))
+        (entry,) = await grid.devices[holder].list_blobs(None, 2)
+        assert entry.header.name.number == number
+        await grid.devices[holder].delete_blob(entry.header.name, 1e18)
+        assert await read(store, container) == data
+        async with asyncio.timeout(5):
+            while store.mender.mended == 0:
+                await asyncio.sleep(0.01)
+        assert await copies(grid) == mended
+        assert len(store.mender) == 1
+    finally:
+        mending.cancel()
