@@ -47,9 +47,9 @@ class CoreStore:
         self._containers = Containers(self.rows, placement, clock, randomness, default_policy)
         object_rows = ObjectRows(self.rows, self._containers, clock, randomness)
         self.objects = Objects(object_rows, self._containers, self.blobs, placement, scan)
-        upload_rows = UploadRows(self.rows, object_rows, scan)
-        self._uploads = Uploads(upload_rows, object_rows, self.objects, scan)
-        self._upload_ends = UploadEnds(self.rows, object_rows, upload_rows, tasks, part_min_bytes)
+        self._upload_rows = UploadRows(self.rows, object_rows, scan)
+        self._uploads = Uploads(self._upload_rows, object_rows, self.objects, scan)
+        self._upload_ends = UploadEnds(self.rows, object_rows, self._upload_rows, tasks, part_min_bytes)
         # The hot verbs are the rooms' own methods: no call in between.
         self.container = self._containers.get
         self.bucket = self._containers.bucket
