@@ -4,9 +4,11 @@ The naive optimum may move any number of replicas of a partition at once, which 
 that it can be below what any sequence of steps reaches; it is never above.
 """
 
+import dataclasses
 from collections import deque
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ from ring.rebalance import lower_bound, rebalance
 from ring.scatter import scatter
 from ring.topology import TIERS, Topology, topology_of
 from ring.types import Device, IntArray
-from tests.unit.ring.clusters import device
+from tests.unit.ring.clusters import cluster, device
 
 STEPS_MAX = 12
 FAR = 1 << 30
@@ -167,3 +169,49 @@ def _settle(
         stepped = rebalance(topology, quota, table, frozen, rng)
         moves, steps = moves + int((stepped != table).sum()), steps + 1
         table = stepped
+
+
+@pytest.mark.parametrize("seed", [1, 2, 5, 8])
+def test_a_device_less_in_a_tight_ring_costs_exactly_the_optimum(seed: int) -> None:
+    """Four replicas in three zones: single moves alone end up to a tenth above it."""
+    devices = cluster(3, 3, 2, (1, 2, 4, 8, 20))
+    left = [dataclasses.replace(d, weight=0.0) if d.id == 4 else d for d in devices]
+    before, after = topology_of(devices), topology_of(left)
+    nothing = np.zeros(len(devices), dtype=np.int64)
+    rng = np.random.default_rng(seed)
+    table = scatter(before, quota_of(before, 4, 32, nothing), 4, 32, rng)
+    held = np.bincount(table.ravel(), minlength=len(devices))
+    quota = quota_of(after, 4, 32, held)
+    moves, steps = _settle(after, quota, table, np.random.default_rng(0))
+    assert (moves, steps) == (naive_optimum(after, quota, table), 1)
+
+
+@given(
+    st.lists(PLACES, min_size=4, max_size=8),
+    st.integers(0, 2),
+    st.integers(0, 2),
+    st.integers(1, 4),
+    st.integers(2, 6),
+    st.integers(0, 1000),
+)
+@settings(max_examples=100, deadline=None)
+def test_rings_too_large_to_polish_settle_all_the_same(
+    places: list[tuple[str, str, str, float]],
+    gone: int,
+    new: int,
+    replicas: int,
+    part_power: int,
+    seed: int,
+) -> None:
+    """The way of large rings, at a size where chance has the least room."""
+    before, after = (topology_of(devices) for devices in world(places, gone, new))
+    partitions, rng = 1 << part_power, np.random.default_rng(seed)
+    nothing = np.zeros(before.leaf_count, dtype=np.int64)
+    quota = quota_of(before, replicas, partitions, nothing)
+    table = scatter(before, quota, replicas, partitions, rng)
+    quota = quota_of(after, replicas, partitions, np.bincount(table.ravel(), minlength=len(places)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ring.polish.CELLS_MAX", 0)
+        moves, _ = _settle(after, quota, table, rng)
+    least = lower_bound(after, quota, table)
+    assert least <= moves <= 2 * least + 4

@@ -64,7 +64,7 @@ class FullDisk(RealDisk):
 
     def create(self, path: str) -> RealFile:
         file = super().create(path)
-        return FullFile(os.dup(file._fd))
+        return FullFile(file._fd)
 
 
 def test_a_full_disk_leaves_the_old_ring(tmp_path: Path) -> None:
@@ -74,6 +74,44 @@ def test_a_full_disk_leaves_the_old_ring(tmp_path: Path) -> None:
         save(ring(2), path, FullDisk())
     assert encode(load(path)) == encode(ring())
     assert os.listdir(tmp_path) == ["ring"]
+
+
+class WatchedFile(RealFile):
+    """A file that tells when it is synced."""
+
+    def __init__(self, fd: int, calls: list[str]) -> None:
+        super().__init__(fd)
+        self._calls = calls
+
+    def sync(self) -> None:
+        self._calls.append("sync")
+        super().sync()
+
+
+class WatchedDisk(RealDisk):
+    """A disk that keeps what was asked of it, in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def create(self, path: str) -> RealFile:
+        self.calls.append("create")
+        file = super().create(path)
+        return WatchedFile(file._fd, self.calls)
+
+    def rename(self, source: str, target: str) -> None:
+        self.calls.append("rename")
+        super().rename(source, target)
+
+    def sync_dir(self, path: str) -> None:
+        self.calls.append(f"sync {path}")
+        super().sync_dir(path)
+
+
+def test_a_ring_is_durable_before_and_after_it_takes_its_name(tmp_path: Path) -> None:
+    disk = WatchedDisk()
+    save(ring(), str(tmp_path / "ring"), disk)
+    assert disk.calls == ["create", "sync", "rename", f"sync {tmp_path}"]
 
 
 def test_a_leftover_of_a_crash_is_written_over(tmp_path: Path) -> None:

@@ -149,3 +149,13 @@ def test_chains_go_round_when_no_single_move_is_legal() -> None:
     settle_chains(board, rng())
     assert not board.surplus().any()
     assert (board.table != table).sum() == 2
+
+
+def test_a_zone_that_is_too_full_already_still_gets_no_device_twice() -> None:
+    """Where a tier's bound is broken, the tiers below must be looked at, too."""
+    topology, quota, table = settled(cluster(3, 2, 1), 3)
+    zone = topology.member[ZONE]
+    inside = np.flatnonzero(zone == 0)
+    table[:, 0] = [inside[0], inside[1], int(np.flatnonzero(zone == 1)[0])]
+    board = Board(topology, quota, table, free())
+    assert not board.fits(np.array([0]), np.array([0]), inside[1:2])[0]
