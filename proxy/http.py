@@ -104,6 +104,10 @@ class IncomingBody:
         return {}
 
 
+class ShortBodyError(Exception):
+    """A fault of ours: an object gave other than as many bytes as it has."""
+
+
 async def send_stream(
     request: web.BaseRequest,
     status: int,
@@ -127,15 +131,23 @@ async def _send_all(
     pieces: AsyncGenerator[memoryview, None],
 ) -> web.StreamResponse:
     first = await anext(pieces, None)
+    if first is None and length:
+        raise ShortBodyError(f"none of {length} bytes")
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = length
-    await response.prepare(request)
     try:
+        await response.prepare(request)
+        left = length
         if first is not None:
+            left -= len(first)
             await _send(response, first)
             async for piece in pieces:
+                left -= len(piece)
                 await _send(response, piece)
-        await response.write_eof()
+        if left:
+            raise ShortBodyError(f"all but {left} of {length} bytes")
+        async with asyncio.timeout(SEND_IDLE_MAX_S):
+            await response.write_eof()
     except BaseException:
         if request.transport is not None:
             request.transport.abort()  # never let a short body look complete
