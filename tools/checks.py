@@ -229,7 +229,7 @@ def check_devices(ring: Ring) -> Iterator[Finding]:
             yield problem(
                 about,
                 f"{member.path} is empty, but other devices hold data: its disk is not mounted, or "
-                "was wiped. Mount it before the next start",
+                "was wiped. It stays offline until it is mounted",
             )
         else:
             yield ok(about, f"{member.path} is not formatted yet; the first start does it")

@@ -18,8 +18,11 @@ from ring.file import load, save
 from ring.lookup import Ring
 from ring.types import Device, default_placements
 from runtime.config import Config
+from runtime.disk import RealDisk
 from runtime.errors import AtollError
 from runtime.randomness import Randomness
+from storage.device.identity import Identity
+from storage.device.opening import format_device
 
 SECRET_BYTES: Final = 32
 NODE_NAME: Final = "node1"
@@ -82,9 +85,24 @@ def _secret(path: str, randomness: Randomness) -> bytes:
 
 
 def _ring(config: Config, randomness: Randomness) -> Ring:
+    """The ring; for a fresh store a new one, and its devices formatted. The ring file comes last: a
+    start that is cut off before it goes on with the same ring the next time."""
     path = ring_path(config)
     if os.path.exists(path):
         return load(path)
+    staged = f"{path}.new"
+    ring = load(staged) if os.path.exists(staged) else _fresh_ring(config, randomness)
+    save(ring, staged)
+    disk = RealDisk()
+    for member in ring.members:
+        who = Identity(member.id, ring.cluster_id, bytes.fromhex(member.incarnation))
+        format_device(member.path, disk, who)
+    os.rename(staged, path)
+    disk.sync_dir(config.data)
+    return ring
+
+
+def _fresh_ring(config: Config, randomness: Randomness) -> Ring:
     paths = config.device_paths or [
         os.path.join(config.data, "devices", f"d{number}") for number in range(config.devices)
     ]
@@ -101,15 +119,13 @@ def _ring(config: Config, randomness: Randomness) -> Ring:
         )
         for number, device_path in enumerate(paths)
     ]
-    ring = build(
+    return build(
         members,
         default_placements(len(members)),
         config.part_power,
         int.from_bytes(randomness.token(8), "big"),
         cluster_id=randomness.token(16).hex(),
     )
-    save(ring, path)
-    return ring
 
 
 def _ensure_demo(path: str, randomness: Randomness) -> None:

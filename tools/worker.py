@@ -108,6 +108,7 @@ class _Worker:
         self._number = number
         self._workers = workers
         self._clock = SystemClock()
+        self._disk = RealDisk()
         self._randomness = SystemRandomness()
         self._telemetry = Telemetry()
         self._peers: list[Peer] = []
@@ -164,11 +165,12 @@ class _Worker:
         try:
             device = await Device.open(
                 member.path,
-                RealDisk(),
+                self._disk,
                 self._clock,
                 self._randomness,
                 device_id=member.id,
                 cluster=self._data.ring.cluster_id,
+                incarnation=bytes.fromhex(member.incarnation),
                 config=DeviceConfig(reserve_bytes=self._config.device_reserve_bytes),
             )
         except DeviceInUse:
@@ -214,7 +216,7 @@ class _Worker:
         for member in self._data.ring.members:
             if member.id not in owned:
                 peer = peers[owner_of(member.id, self._workers)]
-                files = LocalFiles(member.path, RealDisk(), executor)
+                files = LocalFiles(member.path, self._disk, executor)
                 clients[member.id] = WireDevice(peer, member.id, files)
         return clients
 

@@ -142,13 +142,14 @@ class Device:
         *,
         device_id: int,
         cluster: str,
+        incarnation: bytes = b"",
         config: DeviceConfig | None = None,
         lanes: LaneFactory = ThreadLane,
         open_index: OpenIndex = open_lmdb,
         verify_index: VerifyIndex = verify_lmdb,
         executor: Executor | None = None,
     ) -> "Device":
-        """Open the device in the directory `path`, or make the directory a new one.
+        """Open the device in the directory `path`; without an `incarnation`, an empty one becomes new.
 
         DeviceInUse: another process has it. DeviceRefused: it is another device, or device.toml
         can't be read. OSError: it can't be read or written. A device whose journal lost acknowledged
@@ -160,7 +161,7 @@ class Device:
                 holdings.callback(disk.lock(f"{path}/{identity.LOCK_NAME}").close)
             except BlockingIOError as error:
                 raise identity.DeviceInUse(f"{path} is in use by another process") from error
-            who = opening.identify(path, disk, randomness, device_id, cluster)
+            who = opening.identify(path, disk, randomness, device_id, cluster, incarnation)
             if executor is None:
                 executor = ThreadPoolExecutor(BLOB_THREADS, f"blobs-{device_id}")
                 holdings.push_async_callback(asyncio.to_thread, executor.shutdown)

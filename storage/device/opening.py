@@ -30,19 +30,55 @@ _DIRECTORIES: Final = ("journal", "index", "quarantine")
 
 
 def identify(
-    path: str, disk: Disk, randomness: Randomness, device_id: int, cluster: str
+    path: str,
+    disk: Disk,
+    randomness: Randomness,
+    device_id: int,
+    cluster: str,
+    incarnation: bytes = b"",
 ) -> identity.Identity:
-    """The device's identity, checked; a new one in a new directory."""
+    """The device's identity, checked; a new one in a new directory.
+
+    incarnation: of the device that the ring knows. Then nothing new is made: an empty directory is a
+    device that was wiped or is not mounted, and it must not vote with what it has forgotten.
+    """
+    if incarnation and identity.FILE_NAME not in disk.list_dir(path):
+        raise identity.DeviceRefused(
+            f"{path} is empty: the device is not mounted, or was wiped. It may have acknowledged "
+            "what it no longer holds, so it does not take part"
+        )
     _clear_unfinished(path, disk)
     found = identity.load(disk, path)
     for name in _DIRECTORIES:
         disk.make_dirs(f"{path}/{name}")
     if found is not None:
         identity.check(found, device_id, cluster, path)
+        if incarnation and found.incarnation != incarnation:
+            raise identity.DeviceRefused(f"{path} was formatted anew since the ring knows it")
         return found
-    incarnation = randomness.token(identity.INCARNATION_BYTES)
-    who = identity.Identity(device_id, cluster, incarnation)
-    SegmentFiles(disk, f"{path}/journal").create(1, incarnation).close()
+    fresh = identity.Identity(device_id, cluster, randomness.token(identity.INCARNATION_BYTES))
+    return _make(path, disk, fresh)
+
+
+def format_device(path: str, disk: Disk, who: identity.Identity) -> None:
+    """Make an empty directory, or none yet, the device `who`. Idempotent: it may be that already.
+
+    Raises DeviceRefused where it is another device.
+    """
+    disk.make_dirs(path)
+    _clear_unfinished(path, disk)
+    found = identity.load(disk, path)
+    if found is not None and found != who:
+        raise identity.DeviceRefused(f"{path} is another device, of this store or another one")
+    for name in _DIRECTORIES:
+        disk.make_dirs(f"{path}/{name}")
+    if found is None:
+        _make(path, disk, who)
+
+
+def _make(path: str, disk: Disk, who: identity.Identity) -> identity.Identity:
+    """Make the directory a device; device.toml comes last."""
+    SegmentFiles(disk, f"{path}/journal").create(1, who.incarnation).close()
     disk.sync_dir(path)
     identity.create(disk, path, who)
     return who
