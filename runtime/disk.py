@@ -125,6 +125,7 @@ class RealFile:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._mapped = memoryview(b"")
+        self._knows_nowait = True
 
     def append(self, buffers: Sequence[Buffer]) -> None:
         for start in range(0, len(buffers), IOV_MAX):
@@ -156,10 +157,17 @@ class RealFile:
         return data
 
     def pread_cached(self, offset: int, length: int) -> bytes | None:
+        if not self._knows_nowait:
+            return None
         data = bytearray(length)
         try:
             count = os.preadv(self._fd, [data], offset, os.RWF_NOWAIT)
         except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            self._knows_nowait = False  # tmpfs and some network file systems: always read on a thread
             return None
         return bytes(data) if count == length else None
 
