@@ -127,7 +127,13 @@ class Device:
             on_note=self._note,
         )
         self.blobs = BlobStore(
-            path, disk, clock, index=self, executor=executor, on_failure=self._blobs_failed
+            path,
+            disk,
+            clock,
+            index=self,
+            executor=executor,
+            on_failure=self._blobs_failed,
+            reserve_bytes=config.reserve_bytes,
         )
 
     # -- opening and closing -------------------------------------------------------------------

@@ -11,6 +11,7 @@ from runtime.clock import Clock
 from runtime.disk import Disk
 from storage.contract import BlobReader, BlobWriter, Buffer, DeviceFault
 from storage.device.blob_files import StagedBlob, open_blob_file
+from storage.device.blob_staging import RESERVE_BYTES
 from storage.types import BlobHeader, BlobName, Fault
 from storage.wire.bulk import COMMIT_TIME_S, PIECE_TIME_S
 from storage.wire.connection import Connection
@@ -25,19 +26,27 @@ from storage.wire.messages import (
 
 
 class LocalFiles:
-    """The directory of one device on this host. executor: for the blocking calls."""
+    """The directory of one device on this host. executor: for the blocking calls.
 
-    def __init__(self, root: str, disk: Disk, executor: Executor) -> None:
+    reserve_bytes: room that its owner leaves on its file system (`DeviceConfig`).
+    """
+
+    def __init__(
+        self, root: str, disk: Disk, executor: Executor, reserve_bytes: int = RESERVE_BYTES
+    ) -> None:
         self._root = root
         self._disk = disk
         self._executor = executor
+        self._reserve_bytes = reserve_bytes
 
     async def create(
         self, calls: Connection, device_id: int, header: BlobHeader, deadline: float, clock: Clock
     ) -> BlobWriter:
         """See DeviceClient.create_blob. The owner is asked first: it knows names, room and faults."""
         await calls.request(STAGE_BLOB, device_id, StageBlob(header), deadline)
-        staged = StagedBlob(self._root, self._disk, self._executor, header)
+        staged = StagedBlob(
+            self._root, self._disk, self._executor, header, reserve_bytes=self._reserve_bytes
+        )
         return LocalWriter(staged, calls, device_id, clock)
 
     async def open(
