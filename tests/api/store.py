@@ -16,7 +16,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -51,10 +51,17 @@ def clean_environment(**added: str) -> dict[str, str]:
 
 
 class RunningStore:
-    """One `atoll up`. folder: has its configuration, data and output. options: configuration keys."""
+    """One `atoll up`. folder: has its configuration, data and output. options: configuration keys.
+
+    wrapper: a command that runs the one after it in its own place, in a namespace for example.
+    """
 
     def __init__(
-        self, folder: Path, environment: Mapping[str, str], options: Mapping[str, object]
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        options: Mapping[str, object],
+        wrapper: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.data = folder / "data"
@@ -63,6 +70,7 @@ class RunningStore:
         self.port = free_port()
         self.admin_port = free_port()
         self._environment = dict(environment)
+        self._wrapper = tuple(wrapper)
         self._options = {
             "data": "data",
             "workers": 2,
@@ -139,7 +147,7 @@ class RunningStore:
         command = [sys.executable, "-m", "tools.main", "up", "--config", str(self.config)]
         with self.output.open("wb") as output:
             self._process = subprocess.Popen(
-                command,
+                [*self._wrapper, *command],
                 cwd=REPOSITORY,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -241,14 +249,18 @@ def _runs_in_group(pid: int, group: int) -> bool:
 
 @contextlib.contextmanager
 def start_store(
-    folder: Path, *, environment: Mapping[str, str] | None = None, **options: object
+    folder: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    wrapper: Sequence[str] = (),
+    **options: object,
 ) -> Iterator[RunningStore]:
     """A store that serves; at the end it is stopped and checked.
 
     folder: an empty directory. environment: of its processes, beside a clean one. options:
-    configuration keys (doc/configuration.md).
+    configuration keys (doc/configuration.md). wrapper: see RunningStore.
     """
-    store = RunningStore(folder, clean_environment(**(environment or {})), options)
+    store = RunningStore(folder, clean_environment(**(environment or {})), options, wrapper)
     store.start()
     try:
         yield store

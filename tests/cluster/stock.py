@@ -28,8 +28,7 @@ class Stock:
 
     async def fill(self, s3: S3) -> None:
         """Make the buckets and store objects of every size in each."""
-        for bucket, policy in BUCKETS.items():
-            await s3.create_bucket(bucket, policy)
+        await self.make_buckets(s3)
         places = [
             (Place(bucket, f"{kind}{number}"), size)
             for bucket in BUCKETS
@@ -37,6 +36,11 @@ class Stock:
             for number in range(COUNTS[kind])
         ]
         await gather_some(self.put(s3, place, size) for place, size in places)
+
+    async def make_buckets(self, s3: S3) -> None:
+        """One for each policy."""
+        for bucket, policy in BUCKETS.items():
+            await s3.create_bucket(bucket, policy)
 
     async def put(self, s3: S3, place: Place, size: int) -> None:
         """Store one object."""
