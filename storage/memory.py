@@ -197,7 +197,7 @@ class MemoryDevice:
             return Sealed()
         if type(verdict.answer) is No:
             return verdict.answer
-        if self._full and not message.flags & RowFlag.TOMBSTONE:
+        if self._full and not message.flags & (RowFlag.TOMBSTONE | RowFlag.CONFIRMS):
             return Failed(Fault.FULL)
         self._replace(message, held, verdict.state or held.state, payload)
         return Ok()
@@ -217,7 +217,8 @@ class MemoryDevice:
                 old.payload,
             )
         shard = self._shards.setdefault(message.shard, _Shard())
-        held = _Held(state, message.flags, message.size, message.head, bytes(payload))
+        flags = message.flags & ~RowFlag.CONFIRMS
+        held = _Held(state, flags, message.size, message.head, bytes(payload))
         shard.put(message.name, held)
         self._corrupt_rows.discard((message.shard, message.name))
 

@@ -46,6 +46,7 @@ class RowFlag:
     UNCOUNTED: Final = 4  # not an object of its shard's count and bytes
     TAKEN_OVER: Final = 8  # a tombstone that leaves no garbage: another row names the old one's blobs
     MANIFEST: Final = 16  # the payload is a manifest, not the object's bytes
+    CONFIRMS: Final = 32  # of a message alone: a reader stores again what a replica holds
 
 
 class Want:

@@ -286,7 +286,7 @@ def confirmation(shard: bytes, name: bytes, row: Versioned) -> RowMessage:
     """The message that stores `row` again, as it is, on members that lack it."""
     flags, size, head, _ = row.value
     kind = Write if row.version[STAMP_BYTES:] == ZERO_STAMP else Accept
-    return kind(shard, name, row.version, flags, size, head)
+    return kind(shard, name, row.version, flags | RowFlag.CONFIRMS, size, head)
 
 
 class QuorumRead:

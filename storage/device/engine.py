@@ -282,13 +282,18 @@ class Device:
             deliver(Failed(Fault.CORRUPT, str(error)), b"")
         self._upkeep.arm()
 
-    def refusal(self) -> Failed | None:
-        """Failed(FULL) where the disk's room has come down to the reserve (see register.Room)."""
+    def refusal(self, *, confirms: bool = False) -> Failed | None:
+        """Failed(FULL) where the disk's room has come down to the reserve (see register.Room).
+
+        Confirmations may take half of the reserve: a write that one replica had room for and others
+        had not would make its row unreadable until there is room. The other half is for deletes.
+        """
         journal = self._journal
-        if journal.free_bytes < self._config.reserve_bytes:
+        reserve_bytes = self._config.reserve_bytes // (2 if confirms else 1)
+        if journal.free_bytes < reserve_bytes:
             if self._clock.monotonic() - self._probed_at >= ROOM_PROBE_S:
                 self.look_for_room()
-            if journal.free_bytes < self._config.reserve_bytes:
+            if journal.free_bytes < reserve_bytes:
                 return Failed(Fault.FULL, f"{journal.free_bytes} bytes left")
         if journal.backlog > self._config.backlog_batches_max:
             return Failed(Fault.DEADLINE, "the disk does not keep up")

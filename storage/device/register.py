@@ -78,8 +78,11 @@ class PayloadReader(Protocol):
 class Room(Protocol):
     """Knows whether the disk takes more."""
 
-    def refusal(self) -> Failed | None:
-        """Failed(FULL) where only what frees room is taken, else None."""
+    def refusal(self, *, confirms: bool = False) -> Failed | None:
+        """Failed(FULL) where only what frees room is taken, else None.
+
+        confirms: of a confirmation, which is taken a little longer: reads depend on it.
+        """
 
 
 class RowItem:
@@ -207,10 +210,15 @@ class RowTable:
             self._answer(shard, SEAL_NAME, _SEALED, deadline, deliver)
         elif type(answer) is No:
             self._answer(shard, name, answer, deadline, deliver)
-        elif not message.flags & RowFlag.TOMBSTONE and (refused := self._room.refusal()) is not None:
+        elif (refused := self._refusal(message.flags)) is not None:
             deliver(refused, b"")
         else:
             self._put(shard, name, old, state or _state(old), message, payload, deadline, deliver)
+
+    def _refusal(self, flags: int) -> Failed | None:
+        if flags & RowFlag.TOMBSTONE:
+            return None
+        return self._room.refusal(confirms=flags & RowFlag.CONFIRMS != 0)
 
     def _heals(self, old: Held | None, message: Write | Accept, payload: bytes) -> bool:
         """True where the held copy of just this version is bad, and here is a good one."""
@@ -232,7 +240,7 @@ class RowTable:
         deadline: float,
         deliver: Deliver,
     ) -> None:
-        flags, size, head = message.flags, message.size, message.head
+        flags, size, head = message.flags & ~RowFlag.CONFIRMS, message.size, message.head
         replaced = None
         owned = old is not None and old.flags & RowFlag.BLOBS and not flags & RowFlag.TAKEN_OVER
         if old is not None and owned and old.state.version != state.version:

@@ -14,9 +14,12 @@ from storage.types import BlobName
 from storage.wire.local_files import LocalFiles
 from tests.contract.device.rigs import DEVICE_ID, Rig, ShiftedClock, wired
 
+LOW_BYTES = DeviceConfig().reserve_bytes * 3 // 4
+"""Too little for writes, enough for confirmations."""
+
 
 class Tank:
-    """Whether there is room on a disk: low says that there is none, and takes writes all the same."""
+    """Whether there is room on a disk: low says that the reserve is touched, and takes writes."""
 
     full = False
     low = False
@@ -52,7 +55,9 @@ class TankDisk(RealDisk):
         return TankFile(_taken(super().open(path, writable=writable)), self.tank)
 
     def free_bytes(self, path: str) -> int:
-        return 0 if self.tank.full or self.tank.low else super().free_bytes(path)
+        if self.tank.full:
+            return 0
+        return LOW_BYTES if self.tank.low else super().free_bytes(path)
 
 
 def _taken(file: RealFile) -> int:

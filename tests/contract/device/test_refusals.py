@@ -134,6 +134,22 @@ async def test_a_device_that_runs_low_goes_on_deleting(rig: Rig) -> None:
     assert await rig.answer_to(tombstone(4 * S)) == Ok()
 
 
+@pytest.mark.parametrize("version", ["plain", "conditional"])
+async def test_a_device_that_runs_low_takes_confirmations(rig: Rig, version: str) -> None:
+    """Else a row that one replica had room for could not be read before there is room."""
+    await rig.ask(write(S), b"old")
+    rig.misfortunes.run_low()
+    confirmed: RowMessage = write(2 * S, flags=RowFlag.MANIFEST | RowFlag.CONFIRMS)
+    if version == "conditional":
+        flags = RowFlag.MANIFEST | RowFlag.CONFIRMS
+        confirmed = Accept(SHARD, NAME, update(S, 2 * S), flags, 3, b"head")
+    assert await rig.answer_to(confirmed, b"new") == Ok()
+    answer, payload = await rig.ask(Read(SHARD, NAME))
+    assert isinstance(answer, Row)
+    assert (answer.flags, bytes(payload)) == (RowFlag.MANIFEST, b"new")
+    assert fault(await rig.answer_to(write(3 * S), b"newer")) is Fault.FULL
+
+
 async def damaged(rig: Rig) -> bytes:
     """A row whose payload has gone bad."""
     payload = random.Random(5).randbytes(20_000)
