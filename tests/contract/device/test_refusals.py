@@ -91,7 +91,7 @@ MINUTE_NS = 60_000_000_000
 
 
 async def test_stamps_too_far_ahead_are_refused(rig: Rig) -> None:
-    far = 2 * MINUTE_NS
+    far = 600 * MINUTE_NS  # counted from when the tests were collected
     version = stamp(far) + ZERO_STAMP
     assert fault(await rig.answer_to(Write(SHARD, NAME, version, 0, 0, b""))) is Fault.SKEW
     assert fault(await rig.answer_to(prepare(far))) is Fault.SKEW
