@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 from proxy.core.shard_scan import ShardScan
 from proxy.core.types import ListQuery
 from runtime.tasks import together
-from storage.types import SCAN_ROWS_MAX, Scan, ScannedRow
+from storage.types import NAME_MAX_BYTES, SCAN_ROWS_MAX, Scan, ScannedRow
 
 T = TypeVar("T")
 
@@ -44,12 +44,17 @@ class Bounds(NamedTuple):
 
 
 def bounds(query: ListQuery) -> Bounds:
-    """The names a query can see, markers excluded."""
+    """The names a query can see, markers excluded. What is longer than any name is cut, because
+    replicas refuse it; the names on either side of it stay the same."""
     prefix = query.prefix.encode()
     low, high = query.marker.encode(), query.end_marker.encode()
     if query.reverse:
         low, high = high, low
-    start = max(prefix, after(low) if low else b"")
+    if len(prefix) > NAME_MAX_BYTES:
+        return Bounds(prefix, prefix, prefix)
+    if len(high) > NAME_MAX_BYTES:
+        high = after(high[:NAME_MAX_BYTES])
+    start = max(prefix, after(low[:NAME_MAX_BYTES]) if low else b"")
     ends = [end for end in (past_prefix(prefix), high) if end]
     return Bounds(start, min(ends, default=b""), prefix)
 
