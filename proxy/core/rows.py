@@ -5,6 +5,7 @@ into values or errors. Listings' scans live in `listing.py`, on top of this.
 """
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -38,11 +39,13 @@ from storage.types import (
     ZERO_STAMP,
     Count,
     Counts,
+    Failed,
     Fault,
     Ok,
     Read,
     Row,
     RowAnswer,
+    RowFlag,
     Want,
     Write,
 )
@@ -55,6 +58,11 @@ HEDGE_S: Final = 0.25
 
 AGREEING_OF: Final = 3
 """Replicas of a shard whose usual read goes without the machinery: two of three are a majority."""
+
+NO_ROOM_S: Final = 0.5
+"""Writes to a shard are refused for so long after most of its replicas were full."""
+
+_NO_ROOM: Final = "too few devices have room"
 
 PAUSE_S: Final = 0.004
 """Base of the random pause of a conditional write that lost a race."""
@@ -268,18 +276,18 @@ class _Watch:
         self._timer = loop.call_later(HEDGE_S, self._tick) if self._pending else None
 
 
-def _unavailable(end: Unknown | Undone) -> Unavailable | Full | Damaged:
+def _unavailable(end: Unknown | Undone, machine: Machine) -> Unavailable | Full | Damaged:
     """The domain error of an operation without a majority.
 
     Only one that surely did not happen is anything but Unavailable: who hears Full or Damaged removes
-    the blobs that the row would name.
+    the blobs that the row would name. A read is never Full, even where it could confirm nothing.
     """
     faults = [Fault(fault.fault) for fault in end.faults]
     if type(end) is Undone and faults:
         if all(fault is Fault.CORRUPT for fault in faults):
             return Damaged("every copy of the row is damaged")
-        if all(fault is Fault.FULL for fault in faults):
-            return Full("too few devices have room")
+        if all(fault is Fault.FULL for fault in faults) and type(machine) is not QuorumRead:
+            return Full(_NO_ROOM)
     said = ", ".join(sorted({fault.name.lower() for fault in faults})) or "no answer in time"
     outcome = "the outcome is unknown" if isinstance(end, Unknown) else "nothing was changed"
     return Unavailable(f"no majority of the row's replicas: {said}; {outcome}")
@@ -296,6 +304,7 @@ class Rows:
         self._clock = clock
         self._randomness = randomness
         self._watch = _Watch(clock)
+        self._no_room_until: dict[bytes, float] = {}  # by shard, on the monotonic clock
 
     async def _run(
         self, machine: Machine, replicas: Replicas, *, undone: bool = False, at: Step = None
@@ -312,7 +321,7 @@ class Rows:
         if type(end) is ShardSealed:
             raise SealedShard(end.version)
         if type(end) is Unknown or (type(end) is Undone and not undone):
-            raise _unavailable(end)
+            raise _unavailable(end, machine)
         assert end is not None
         return end
 
@@ -323,6 +332,8 @@ class Rows:
         where it surely was not stored under it may it get another one.
         """
         replicas = self._placement.replicas(shard)
+        if self._no_room_until and not version and not value.flags & RowFlag.TOMBSTONE:
+            self._require_room(shard)
         if replicas.quorum.size == AGREEING_OF:
             return await self._write_agreeing(
                 replicas, shard, name, value, version or self.new_version()
@@ -331,6 +342,21 @@ class Rows:
         end = await self._run(machine, replicas)
         assert type(end) is Stored
         return end.version
+
+    def _require_room(self, shard: bytes) -> None:
+        """Raise Full where most replicas had no room just now.
+
+        Else each try leaves a row on those that have some, which no read may leave alone.
+        """
+        if self._clock.monotonic() < self._no_room_until.get(shard, 0.0):
+            raise Full(_NO_ROOM)
+
+    def _note_room(self, shard: bytes, answers: Sequence[RowAnswer]) -> None:
+        full = sum(type(answer) is Failed and answer.fault == Fault.FULL for answer in answers)
+        if full * 2 > AGREEING_OF:
+            now = self._clock.monotonic()
+            kept = {key: until for key, until in self._no_room_until.items() if until > now}
+            self._no_room_until = {**kept, shard: now + NO_ROOM_S}
 
     def new_version(self) -> bytes:
         """A version for `write_as`, above all that this process has seen."""
@@ -370,6 +396,7 @@ class Rows:
             await self._watch.wait(write)
         if write.stored:
             return version
+        self._note_room(shard, write.answers)
         machine = PlainWrite(replicas.quorum, self._stamps, shard, name, value)
         end = await self._run(machine, replicas, at=machine.resume(version, write.answers))
         assert type(end) is Stored
