@@ -199,7 +199,10 @@ class Upkeep:
         fresh = [number for number in poor if self._compacted.get(number) != live.get(number, 0)]
         sizes = {number: files.size(number) for number in fresh}
         found = candidates(live, sizes, self._journal.segment, config.compact_below)
-        return found[0] if found else None
+        # Moving needs room before it gives any: on a full device not more than deletes can spare.
+        if not found or live.get(found[0], 0) > self._journal.free_bytes // 2:
+            return None
+        return found[0]
 
     async def _compact(self, tables: Tables, number: int) -> None:
         """Move what is live in a segment; the checkpoint after that removes it."""
