@@ -1,11 +1,14 @@
 """Listings against `sorted()`: any names, any bounds, any page size, replicas that lag behind."""
 
 import asyncio
+import random
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.core.errors import Unavailable
 from proxy.core.listing import list_rows
 from proxy.core.register import Value, tombstone
 from proxy.core.shard_scan import ShardScan
@@ -112,6 +115,39 @@ def test_pages_add_up_to_the_whole_listing(
     run(scene())
 
 
+def _word(rnd: random.Random) -> str:
+    return "".join(rnd.choices(LETTERS, k=rnd.randint(1, 4)))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_pages_of_many_names_add_up_to_the_whole_listing(seed: int) -> None:
+    """Each shard has several pages, and what replicas lack of them differs."""
+    rnd = random.Random(seed)
+    pool = [rnd.choice(["", "a/", "a/b/", "\U0010ffff"]) + _word(rnd) for _ in range(200)]
+    steps = [(rnd.choice(pool), rnd.random() < 0.8, rnd.randint(0, 6)) for _ in range(400)]
+    queries = [
+        ListQuery(
+            rnd.choice(["", "", "a/", "a"]),
+            rnd.choice(["", "/", "b"]),
+            rnd.choice(["", rnd.choice(pool)]),
+            rnd.choice(["", "", rnd.choice(pool)]),
+            rnd.choice([1, 3, 20]),
+            rnd.random() < 0.3,
+        )
+        for _ in range(4)
+    ]
+
+    async def scene() -> None:
+        world = World(delay_max_s=0.0)
+        shards = rnd.choice([1, 2, 4, 8])
+        scan, names = await fill(world, steps, shards)
+        for query in queries:
+            found = await pages(scan, object_shard_keys(ID, shards), query)
+            assert [name for page in found for name in page] == list(expected(names, query))
+
+    run(scene())
+
+
 @settings(max_examples=60, deadline=None)
 @given(STEPS, QUERIES, st.integers(0, 5), st.booleans())
 def test_a_listing_does_without_any_one_device_and_soon(
@@ -152,5 +188,49 @@ def test_bounds_longer_than_any_name_are_bounds_like_others(
         query = ListQuery(**fields, reverse=reverse)  # type: ignore[arg-type]
         found = await pages(scan, object_shard_keys(ID, 4), query)
         assert [name for page in found for name in page] == list(expected(names, query))
+
+    run(scene())
+
+
+def test_a_page_ends_where_the_least_of_the_replicas_ends() -> None:
+    """Pages are cut by their bytes; the first replica lacks some rows, so its page gets further."""
+
+    async def scene() -> None:
+        world = World(delay_max_s=0.0)
+        store = world.proxy()
+        (shard,) = object_shard_keys(ID, 1)
+        names = [f"{number:03d}" for number in range(200)]
+        for number, name in enumerate(names):
+            first = world.wires[0][world.row_devices(shard)[0]]
+            first.cut(number % 3 == 1)
+            await store.rows.write(shard, name.encode(), Value(0, 0, bytes(60_000), b""))
+            first.cut(False)
+        found = await pages(ShardScan(store.rows), [shard], ListQuery(limit=1000))
+        assert [name for page in found for name in page] == names
+
+    run(scene())
+
+
+def test_what_one_listing_has_shown_the_next_one_shows() -> None:
+    """A row that one replica has alone is confirmed before it is shown."""
+
+    async def scene() -> None:
+        world = World(delay_max_s=0.0)
+        store = world.proxy()
+        (shard,) = object_shard_keys(ID, 1)
+        first, second, third = world.row_devices(shard)
+        wires = world.wires[0]
+        for device in (second, third):
+            wires[device].cut()
+        with pytest.raises(Unavailable):
+            await store.rows.write(shard, b"o", Value(0, 0, b"", b""))
+        for device in (second, third):
+            wires[device].cut(False)
+        scan = ShardScan(store.rows)
+        wires[third].cut()
+        shown = await pages(scan, [shard], ListQuery())
+        wires[third].cut(False)
+        wires[first].cut()
+        assert await pages(scan, [shard], ListQuery()) == shown == [["o"]]
 
     run(scene())
