@@ -131,6 +131,11 @@ class Board:
         """All partitions with a tree node above its upper or below its lower bound."""
         return self.amiss(np.arange(self.partition_count))
 
+    def break_bounds(self, p: IntArray, r: IntArray, new: IntArray) -> None:
+        """`put` what does not fit: from now on `fits` can take no tier for granted."""
+        self._tiers = self._all_tiers
+        self.put(p, r, new)
+
     def _binding_tiers(self) -> "list[Tier]":
         """The tiers that `fits` must look at, the widest first.
 
@@ -140,7 +145,7 @@ class Board:
         binding: list[Tier] = []
         for tier in self._all_tiers:
             binding.append(tier)
-            single = bool((tier.upper <= 1).all())
+            single = bool((tier.upper[:-1] <= 1).all())
             if single and not tier.overfull(self.table).any():
                 break
         return binding

@@ -40,7 +40,7 @@ def _fill_one(board: Board, partition: int, replica: int) -> None:
     outside = ~board.fits(p, r, leaves)
     double = np.isin(leaves, board.table[:, partition])
     best = np.lexsort((board.surplus()[leaves], outside, double))[:1]
-    board.put(p[best], r[best], leaves[best])
+    board.break_bounds(p[best], r[best], leaves[best])
 
 
 def heal(board: Board, rng: np.random.Generator) -> None:

@@ -51,7 +51,8 @@ class ShiftCosts:
     def push(self, route: list[tuple[int, int]], costs: list[int], most: int) -> None:
         """Shift up to `most` replicas along each link of a route, each of another partition.
 
-        Where the links have no distinct partitions, those in the way are left alone from now on.
+        Where one link takes all partitions that another needs, fewer are shifted; where even single
+        ones get in each other's way, they are left alone from now on.
         """
         used = np.zeros(self._board.partition_count, dtype=np.bool_)
         chosen: list[IntArray] = []
@@ -59,6 +60,9 @@ class ShiftCosts:
             slots = self._slots(source, target, cost)
             p = slots % self._board.partition_count
             free = ~used[p]
+            if not free.any() and most > 1:
+                self.push(route, costs, most // 2)
+                return
             if not free.any():
                 self._barred[p] = True
                 self._update(np.unique(p))

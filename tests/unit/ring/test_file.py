@@ -22,6 +22,7 @@ from ring.format_v1 import CHECKSUM_BYTES, HEADER
 from ring.lookup import Ring
 from ring.types import default_placements
 from runtime.disk import RealDisk, RealFile
+from tests.format.ring import golden
 from tests.unit.ring.clusters import CLUSTER_ID, cluster
 
 
@@ -192,3 +193,31 @@ def test_a_table_that_names_no_device_is_refused() -> None:
         struct.pack_into("<H", spoiled, at, stranger)
         with pytest.raises(RingCorrupt, match="rows"):
             decode(resealed(bytes(spoiled)))
+
+
+def test_a_table_that_names_a_device_that_left_is_refused() -> None:
+    data = bytearray(encode(golden.ring()))
+    at = data.index(golden.ring().tables["rows"].tobytes())
+    struct.pack_into("<H", data, at, 2)
+    with pytest.raises(RingCorrupt, match="rows"):
+        decode(resealed(bytes(data)))
+
+
+def test_what_is_to_be_empty_is_empty() -> None:
+    clean = encode(golden.ring())
+    table_at = clean.index(golden.ring().tables["rows"].tobytes())
+    for offset in (HEADER.size + 5, HEADER.size + 7, table_at - 1):
+        data = bytearray(clean)
+        data[offset] = 1
+        with pytest.raises(RingCorrupt, match="empty"):
+            decode(resealed(bytes(data)))
+
+
+@pytest.mark.parametrize(("offset", "value"), [(20, 4), (28, 2)])
+def test_a_recent_move_of_no_replica_is_refused(offset: int, value: int) -> None:
+    """The first step lies right behind the table: 20 bytes, two partitions, two replicas."""
+    data = bytearray(encode(golden.ring()))
+    table = golden.ring().tables["rows"].tobytes()
+    data[data.index(table) + len(table) + offset] = value
+    with pytest.raises(RingCorrupt, match="recent move"):
+        decode(resealed(bytes(data)))

@@ -126,6 +126,24 @@ def test_the_counts_stay_what_the_costs_say() -> None:
     assert not one.surplus().any()
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_links_that_need_the_same_partitions_share_them(seed: int) -> None:
+    one = board(np.array([[0, 1], [2, 2]]))
+    costs = ShiftCosts(one, np.random.default_rng(seed))
+    costs.push([(2, 3), (2, 3)], [1, 1], 2)
+    assert one.table.tolist() == [[0, 1], [3, 3]]
+
+
+def test_links_that_need_one_partition_twice_are_given_up() -> None:
+    one = board(np.array([[0, 0], [2, 2]]))
+    one.frozen[1] = True
+    costs = ShiftCosts(one, rng())
+    assert costs.links()[0][2, 3] == costs.links()[0][0, 1] == 1
+    costs.push([(2, 3), (0, 1)], [1, 1], 1)
+    assert one.table.tolist() == [[0, 0], [2, 2]]
+    assert (costs.links()[0] == LINK_NEVER).all()
+
+
 def test_putting_a_move_on_another_replica_keeps_the_books() -> None:
     one = board(even())
     p, r = np.array([0]), np.array([0])

@@ -132,8 +132,12 @@ def test_excess_counts_replicas_beyond_the_bound() -> None:
     assert excess(topology, ZONE, upper + 1, table).tolist() == [0, 0, 0]
 
 
-def test_chains_go_round_when_no_single_move_is_legal() -> None:
+@pytest.mark.parametrize("cells_max", [0, 1 << 20], ids=["large", "small"])
+def test_a_step_goes_round_when_no_single_move_is_legal(
+    cells_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Leaf 0 must shed to leaf 3, but shares every partition with it; leaf 1 or 2 must pass on."""
+    monkeypatch.setattr("ring.polish.CELLS_MAX", cells_max)
     topology = topology_of(cluster(1, 1, 4))
     quota = quota_of(topology, 2, PARTITIONS, np.array([32, 32, 32, 32]))
     half = PARTITIONS // 2
@@ -144,11 +148,22 @@ def test_chains_go_round_when_no_single_move_is_legal() -> None:
     table[:, half] = [0, 2]
     board = Board(topology, quota, table, free())
     assert board.surplus().tolist() == [1, 0, 0, -1]
-    free_of_three = (table == 0).any(axis=0) & ~(table == 3).any(axis=0)
-    board.frozen[free_of_three] = True
-    settle_chains(board, rng())
+    frozen = (table == 0).any(axis=0) & ~(table == 3).any(axis=0)
+    after = rebalance(topology, quota, table, frozen, rng())
+    assert not Board(topology, quota, after, free()).surplus().any()
+    assert (after != table).sum() == 2
+
+
+@pytest.mark.parametrize("cells_max", [0, 1 << 20], ids=["large", "small"])
+def test_a_step_heals_dispersion_though_all_quotas_are_met(
+    cells_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ring.polish.CELLS_MAX", cells_max)
+    topology, quota, table = crowded()
+    after = rebalance(topology, quota, table, free(), rng())
+    board = Board(topology, quota, after, free())
+    assert not board.broken().any()
     assert not board.surplus().any()
-    assert (board.table != table).sum() == 2
 
 
 def test_a_zone_that_is_too_full_already_still_gets_no_device_twice() -> None:
