@@ -18,6 +18,7 @@ from typing import Final
 from runtime.clock import Clock
 from runtime.disk import Disk, DiskFile
 from storage.device.committed import CommittedBlobs, name_key_of
+from storage.device.config import DeviceConfig
 from storage.device.garbage import GarbageTable, Hint
 from storage.device.held import Replaced, decode_row_head
 from storage.device.items import Call
@@ -48,8 +49,19 @@ HINTS_AT_ONCE: Final = 500
 WINDOW_BYTES: Final = 1024 * 1024
 """How much of the segment is brought into memory at a time, ahead of the walk."""
 
+COMPACT_BELOW_FULL: Final = 0.9
+"""On a device without room to write, segments with a smaller share of live bytes are compacted."""
+
 REACH_BYTES: Final = ROW_PAYLOAD_MAX_BYTES + HEAD_MAX_BYTES + 8192
 """No record is longer than this."""
+
+
+def live_ratio(config: DeviceConfig, free_bytes: int) -> float:
+    """Segments with a smaller share of live bytes are worth compacting. Pure.
+
+    A full device can't leave half of its room to what is dead, whatever the moving costs.
+    """
+    return config.compact_below if free_bytes >= config.reserve_bytes else COMPACT_BELOW_FULL
 
 
 def candidates(

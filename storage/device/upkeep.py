@@ -11,7 +11,7 @@ from runtime.disk import Disk
 from runtime.tasks import TaskOwner
 from storage.contract import DeviceFault
 from storage.device.checkpoint import Frozen, is_no_room
-from storage.device.compaction import candidates
+from storage.device.compaction import candidates, live_ratio
 from storage.device.config import DeviceConfig
 from storage.device.held import IndexDamagedError
 from storage.device.journal import Journal
@@ -21,6 +21,9 @@ from storage.device.tables import Tables
 
 TICK_S: Final = 0.25
 """How often a busy device looks for passed deadlines and a checkpoint that is due."""
+
+MOVES_OF_FREE: Final = 0.75
+"""Compaction moves no segment whose live bytes exceed this share of the free room."""
 
 LASTED_S: Final = 10.0
 """A start that lasted so long was a good one (see opening.STARTS)."""
@@ -194,13 +197,14 @@ class Upkeep:
 
     def _poorest(self, live: dict[int, int]) -> int | None:
         files, config = self._journal.files, self._config
-        bound = config.compact_below * config.segment_bytes
+        below = live_ratio(config, self._journal.free_bytes)
+        bound = below * config.segment_bytes
         poor = [number for number in files.known if live.get(number, 0) < bound]
         fresh = [number for number in poor if self._compacted.get(number) != live.get(number, 0)]
         sizes = {number: files.size(number) for number in fresh}
-        found = candidates(live, sizes, self._journal.segment, config.compact_below)
+        found = candidates(live, sizes, self._journal.segment, below)
         # Moving needs room before it gives any: on a full device not more than deletes can spare.
-        if not found or live.get(found[0], 0) > self._journal.free_bytes // 2:
+        if not found or live.get(found[0], 0) > self._journal.free_bytes * MOVES_OF_FREE:
             return None
         return found[0]
 

@@ -1,6 +1,7 @@
 """Which segments are worth compacting."""
 
-from storage.device.compaction import candidates
+from storage.device.compaction import COMPACT_BELOW_FULL, candidates, live_ratio
+from storage.device.config import DeviceConfig
 
 
 def test_the_emptiest_come_first_and_the_written_one_never() -> None:
@@ -11,3 +12,9 @@ def test_the_emptiest_come_first_and_the_written_one_never() -> None:
 
 def test_an_empty_file_is_nothing_to_compact() -> None:
     assert candidates({1: 0}, {1: 0}, newest=2, live_ratio=0.5) == []
+
+
+def test_a_full_device_is_compacted_further() -> None:
+    config = DeviceConfig(reserve_bytes=100)
+    assert live_ratio(config, 100) == config.compact_below
+    assert live_ratio(config, 99) == COMPACT_BELOW_FULL > config.compact_below
