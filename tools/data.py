@@ -66,13 +66,7 @@ def prepare(config: Config, randomness: Randomness) -> Data:
 
 def _secret(path: str, randomness: Randomness) -> bytes:
     if not os.path.exists(path):
-        staged = f"{path}.new"
-        descriptor = os.open(staged, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(randomness.token(SECRET_BYTES).hex().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(staged, path)
+        _write_synced(path, randomness.token(SECRET_BYTES).hex())
     with open(path, encoding="ascii") as file:
         text = file.read().strip()
     try:
@@ -84,22 +78,44 @@ def _secret(path: str, randomness: Randomness) -> bytes:
     return secret
 
 
-def _ring(config: Config, randomness: Randomness) -> Ring:
-    """The ring; for a fresh store a new one, and its devices formatted. The ring file comes last: a
-    start that is cut off before it goes on with the same ring the next time."""
-    path = ring_path(config)
-    if os.path.exists(path):
-        return load(path)
+def _write_synced(path: str, line: str) -> None:
+    """A file of one line that only we may read: there whole, or not at all."""
     staged = f"{path}.new"
-    ring = load(staged) if os.path.exists(staged) else _fresh_ring(config, randomness)
-    save(ring, staged)
+    descriptor = os.open(staged, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(staged, path)
+    RealDisk().sync_dir(os.path.dirname(path))
+
+
+def _ring(config: Config, randomness: Randomness) -> Ring:
+    """The ring, a new one for a fresh store, and its devices formatted by the first start."""
+    path = ring_path(config)
+    if not os.path.exists(path):
+        save(_fresh_ring(config, randomness), path)
+    ring = load(path)
+    _format_once(ring, os.path.join(config.data, "formatted"))
+    return ring
+
+
+def _format_once(ring: Ring, marker: str) -> None:
+    """Format the ring's devices, unless an earlier start did: later, an empty one was wiped.
+
+    marker: holds the cluster's id and is written last, so a start that is cut off is gone on with.
+    """
+    if os.path.exists(marker):
+        with open(marker, encoding="ascii") as file:
+            cluster_id = file.read().strip()
+        if cluster_id != ring.cluster_id:
+            raise AtollError(f"{marker} names cluster {cluster_id}, the ring is of {ring.cluster_id}")
+        return
     disk = RealDisk()
     for member in ring.members:
         who = Identity(member.id, ring.cluster_id, bytes.fromhex(member.incarnation))
         format_device(member.path, disk, who)
-    os.rename(staged, path)
-    disk.sync_dir(config.data)
-    return ring
+    _write_synced(marker, ring.cluster_id)
 
 
 def _fresh_ring(config: Config, randomness: Randomness) -> Ring:

@@ -35,10 +35,12 @@ from ring.types import ROWS, default_placements
 from ring.verify import verify
 from runtime.clock import Clock, SystemClock
 from runtime.randomness import SystemRandomness
+from storage.device import identity
 from tools import ring_report
 from tools.ring_spec import DEVICE_SPEC, PLACEMENT_SPEC, parse_device, parse_placement
 
 RING_FILE = "ring"
+
 """Name of the ring file in a data directory."""
 DATA_DEFAULT = "./atoll-data"
 PART_POWER_DEFAULT = 10
@@ -274,6 +276,7 @@ def _apply(args: argparse.Namespace) -> int:
         ring = load(path)
         step = _planned(ring, path, SystemClock())
         if step.changes_ring:
+            _refuse_with_data(ring)
             ring = apply(ring, step)
             save(ring, path)
         discard_draft(path)
@@ -283,6 +286,16 @@ def _apply(args: argparse.Namespace) -> int:
     else:
         ring_report.print_applied(step, ring)
     return 0
+
+
+def _refuse_with_data(ring: Ring) -> None:
+    """Nothing moves data to a new ring yet: one whose devices hold data must stay as it is."""
+    for member in ring.members:
+        if os.path.exists(os.path.join(member.path, identity.FILE_NAME)):
+            raise InvalidChange(
+                f"device {member.id} at {member.path} is in use, and nothing moves data to a new ring "
+                "yet: it would be looked for where it is not. The ring was not changed"
+            )
 
 
 def _verify(args: argparse.Namespace) -> int:

@@ -216,9 +216,7 @@ class _Worker:
         for member in self._data.ring.members:
             if member.id not in owned:
                 peer = peers[owner_of(member.id, self._workers)]
-                files = LocalFiles(
-                    member.path, self._disk, executor, self._config.device_reserve_bytes
-                )
+                files = LocalFiles(member.path, self._disk, executor, self._config.device_reserve_bytes)
                 clients[member.id] = WireDevice(peer, member.id, files)
         return clients
 

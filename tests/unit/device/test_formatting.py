@@ -1,5 +1,6 @@
 """A device is what the ring says it is, or it does not take part."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from runtime.clock import SystemClock
 from runtime.config import Config
 from runtime.disk import RealDisk
+from runtime.errors import AtollError
 from runtime.randomness import SeededRandomness, SystemRandomness
 from storage.device.engine import Device
 from storage.device.identity import DeviceRefused, Identity
@@ -56,13 +58,29 @@ def test_nothing_is_formatted_over_another_device(tmp_path: Path) -> None:
         format_device(str(tmp_path / "d"), RealDisk(), WHO._replace(device_id=4))
 
 
-def test_a_first_start_that_was_cut_off_goes_on_with_the_same_ring(tmp_path: Path) -> None:
+def test_a_first_start_that_was_cut_off_is_gone_on_with(tmp_path: Path) -> None:
     config = Config(data=str(tmp_path / "data"), devices=3, part_power=4)
     first = prepare(config, SeededRandomness(1)).ring
-    ring_file = tmp_path / "data" / "ring"
-    ring_file.rename(tmp_path / "data" / "ring.new")
-    (tmp_path / "data" / "devices" / "d2" / "device.toml").unlink()
-    again = prepare(config, SeededRandomness(2)).ring
-    assert again.cluster_id == first.cluster_id
-    assert ring_file.exists()
-    assert (tmp_path / "data" / "devices" / "d2" / "device.toml").exists()
+    identity = tmp_path / "data" / "devices" / "d2" / "device.toml"
+    before = identity.read_bytes()
+    (tmp_path / "data" / "formatted").unlink()
+    shutil.rmtree(identity.parent)
+    assert prepare(config, SeededRandomness(2)).ring.cluster_id == first.cluster_id
+    assert identity.read_bytes() == before
+
+
+def test_a_later_start_formats_nothing(tmp_path: Path) -> None:
+    config = Config(data=str(tmp_path / "data"), devices=3, part_power=4)
+    prepare(config, SeededRandomness(1))
+    identity = tmp_path / "data" / "devices" / "d2" / "device.toml"
+    identity.unlink()
+    prepare(config, SeededRandomness(2))
+    assert not identity.exists()
+
+
+def test_a_ring_of_another_cluster_is_refused(tmp_path: Path) -> None:
+    config = Config(data=str(tmp_path / "data"), devices=3, part_power=4)
+    prepare(config, SeededRandomness(1))
+    (tmp_path / "data" / "ring").unlink()
+    with pytest.raises(AtollError, match="cluster"):
+        prepare(config, SeededRandomness(2))

@@ -58,6 +58,22 @@ def ring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     return command
 
 
+def test_a_ring_whose_devices_hold_data_is_planned_but_not_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Command(tmp_path / "data", capsys)
+    held = tmp_path / "held"
+    held.mkdir()
+    (held / "device.toml").write_text("in use")
+    command.ok("init", "--device", f"path={held}", *SIX)
+    command.ok("add", "--device", "path=/new,zone=z9,node=n9")
+    command.ok("plan")
+    before = load(command.path)
+    status, _, err = command("apply")
+    assert (status, load(command.path).epoch) == (1, before.epoch)
+    assert "in use" in err
+
+
 def test_a_new_ring_is_sound_and_shown(ring: Command) -> None:
     assert "sound" in ring.ok("verify")
     assert ring.document("verify")["sound"] is True
