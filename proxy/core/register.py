@@ -34,6 +34,7 @@ from storage.types import (
 WRITE_ATTEMPTS: Final = 5
 READ_ATTEMPTS: Final = 6
 UPDATE_ATTEMPTS: Final = 12
+CONFIRM_REFUSALS_MAX: Final = 2
 
 
 class Quorum(NamedTuple):
@@ -289,17 +290,23 @@ def confirmation(shard: bytes, name: bytes, row: Versioned) -> RowMessage:
     return kind(shard, name, row.version, flags | RowFlag.CONFIRMS, size, head)
 
 
+class _KeptError(Exception):
+    """What a read's update raises: nothing is to be changed."""
+
+
 class QuorumRead:
     """A linearizable read.
 
     The cheapest majority is asked, one member for the row and the others for their version alone. If
     the versions agree, that is the answer; else the highest is confirmed on a majority, or the read
-    begins again. A member that fails is replaced by the next one.
+    begins again. A member that fails is replaced by the next one. Where members have promised not to
+    take the highest version any more, to an update that never came, an update that changes nothing
+    confirms its value.
     """
 
     __slots__ = (
         "_asked", "_attempts", "_best", "_clock", "_corrupt", "_faults", "_full", "_name", "_quorum",
-        "_rows", "_sealed", "_shard", "_state", "_tally", "_want",
+        "_refusals", "_rows", "_sealed", "_shard", "_state", "_tally", "_update", "_want",
     )  # fmt: skip
 
     def __init__(
@@ -311,6 +318,7 @@ class QuorumRead:
         self._name = name
         self._want = want
         self._attempts = 0
+        self._refusals = 0
         self._corrupt = 0
         self._sealed = False
 
@@ -345,6 +353,8 @@ class QuorumRead:
     def answer(self, member: int, answer: RowAnswer, payload: bytes) -> Step:
         if self._state == "confirm":
             return self._on_confirmed(member, answer)
+        if self._state == "settle":
+            return self._on_settling(self._update.answer(member, answer, payload))
         if type(answer) is not Row:
             return self._on_fault(member, answer)
         self._sealed = self._sealed or answer.sealed
@@ -420,13 +430,31 @@ class QuorumRead:
         if self._quorum.enough[tally.ok]:
             return self._found(self._best)
         if self._quorum.enough[tally.no]:
-            return self._again()
+            return self._refused()
         if self._quorum.enough[tally.sealed]:
             return ShardSealed()
         if tally.complete:
             self._faults = tally.faults
-            return self._again()
+            return self._refused() if tally.no else self._again()
         return None
+
+    def _refused(self) -> Step:
+        """Most likely the row is newer by now; a second time the reason may be a promise."""
+        self._refusals += 1
+        if self._refusals < CONFIRM_REFUSALS_MAX or self._best.version[STAMP_BYTES:] == ZERO_STAMP:
+            return self._again()
+        self._state = "settle"
+        self._update = Update(self._quorum, self._clock, self._shard, self._name, self._keep)
+        return self._update.begin()
+
+    def _keep(self, row: Versioned) -> Value:
+        self._best = row
+        raise _KeptError
+
+    def _on_settling(self, step: Step) -> Step:
+        if isinstance(step, Refused):
+            return self._found(self._best)
+        return Undone(step.faults) if isinstance(step, Unknown) else step
 
     def _found(self, row: Versioned) -> Found:
         return Found(row._replace(sealed=self._sealed), self._corrupt)
