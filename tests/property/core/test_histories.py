@@ -7,6 +7,7 @@ At the end everybody sees the same, whole, and nothing that no row names is left
 import asyncio
 import hashlib
 import random
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -85,11 +86,12 @@ class Client:
         return text if self._random.random() < 0.7 else text.ljust(70_000, b"x")
 
     async def work(self) -> None:
+        acts: list[Callable[[str], Awaitable[object]]] = [
+            self.put, self.put, self.create, self.replace, self.get, self.get, self.delete,
+            self.listing, self.multipart, self.post,
+        ]  # fmt: skip
         for _ in range(STEPS):
-            act = self._random.choice(
-                [self.put, self.put, self.create, self.replace, self.get, self.get, self.delete,
-                 self.listing, self.multipart, self.post]
-            )  # fmt: skip
+            act = self._random.choice(acts)
             await act(self._random.choice(KEYS))
             await asyncio.sleep(self._random.uniform(0, 0.02))
 
@@ -223,7 +225,7 @@ class Client:
 
 
 def _etag(content: bytes) -> str:
-    """As the store would say it: multipart contents here are longer than any other, and of two parts."""
+    """As the store would say it. Multipart contents are of two parts and longer than any other."""
     if len(content) > 70_000:
         hashes = [
             hashlib.md5(part, usedforsecurity=False).digest()

@@ -51,7 +51,7 @@ async def _too_few() -> AsyncGenerator[memoryview, None]:
 
 
 async def _none() -> AsyncGenerator[memoryview, None]:
-    for piece in ():
+    for piece in list[memoryview]():
         yield piece
 
 
