@@ -24,8 +24,14 @@ from storage.types import BlobHeader, BlobName
 QUEUE_MAX: Final = 10_000
 """Further losses are not queued; the next read that meets them will tell again."""
 
+SETTLE_S: Final = 20.0
+"""A loss is mended this long after it was noticed: who noticed it is still reading."""
+
 PAUSE_S: Final = 0.05
-"""Between two copies."""
+"""Between two copies, at least."""
+
+SHARE: Final = 0.25
+"""The part of its time that the mender works: requests come first."""
 
 RETRY_S: Final = 30.0
 """A device that could not take its copy is asked again after this long."""
@@ -43,8 +49,9 @@ class _Lost(NamedTuple):
 class Mender:
     """Queues losses and mends them."""
 
-    def __init__(self, placement: Placement, clock: Clock) -> None:
+    def __init__(self, placement: Placement, clock: Clock, settle_s: float = SETTLE_S) -> None:
         self._placement = placement
+        self.settle_s = settle_s
         self._clock = clock
         self._queue: dict[_Lost, int] = {}  # how often it was tried
         self._wake = asyncio.Event()
@@ -66,6 +73,7 @@ class Mender:
         retry_at = math.inf
         while True:
             await self._sleep_until(retry_at)
+            await asyncio.sleep(self.settle_s)
             due = self._clock.monotonic() >= retry_at
             await self._try_all([lost for lost, tries in self._queue.items() if due or not tries])
             if due or math.isinf(retry_at):
@@ -86,13 +94,15 @@ class Mender:
     async def _try_all(self, losses: list[_Lost]) -> None:
         for lost in losses:
             tries = self._queue[lost] + 1
+            begun = self._clock.monotonic()
             if await self._try_mend(lost):
                 self.mended += 1
             elif tries < ATTEMPTS_MAX:
                 self._queue[lost] = tries
                 continue
             del self._queue[lost]
-            await asyncio.sleep(PAUSE_S)
+            worked_s = self._clock.monotonic() - begun
+            await asyncio.sleep(max(PAUSE_S, worked_s * (1 / SHARE - 1)))
 
     async def _try_mend(self, lost: _Lost) -> bool:
         """Whether the copy is there and good now."""

@@ -82,6 +82,7 @@ async def test_a_new_loss_does_not_wait_for_those_that_could_not_be_mended() -> 
     container = await store.create_container("a", "c", policy="ec-4-2")
     data = os.urandom(SIZE)
     grid.devices[2].set_full(True)
+    store.mender.settle_s = 0.0
     mending = asyncio.ensure_future(store.mender.run())
     try:
         await store.put_object(container, "o", BytesBody(data), PLAIN)
