@@ -19,7 +19,7 @@ from storage.types import SEGMENT_BYTES, BlobHeader, BlobName, Fault
 BLOB_READ_MAX_S: Final = 60.0
 """Opening or reading a range of one copy takes no longer than this."""
 
-READ_WINDOW_SEGMENTS: Final = 4
+READ_WINDOW_SEGMENTS: Final = 2
 """How many segments a reader asks a device for at a time."""
 
 ReportLost = Callable[[Blob, int], None]
