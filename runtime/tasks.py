@@ -61,6 +61,26 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
+async def unless_slow(
+    works: Iterable[Coroutine[Any, Any, None]], enough: Callable[[], bool], patience_s: float
+) -> None:
+    """Do all of `works` at once, until all have ended, or `enough()` and `patience_s` more have passed.
+
+    Those that still run then are cancelled, and have ended on return. Errors are as in `together`.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            pending = {group.create_task(work) for work in works}
+            while pending and not enough():
+                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            if pending:
+                _, pending = await asyncio.wait(pending, timeout=patience_s)
+            for task in pending:
+                task.cancel()
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
 class Ahead(Generic[T]):
     """One piece of work that runs while its owner prepares or uses another: double buffering.
 

@@ -12,12 +12,17 @@ import msgspec
 
 from proxy.core.errors import Full, Unavailable
 from proxy.core.types import Buffer, Policy
+from runtime.tasks import unless_slow
 from storage.contract import BlobWriter, DeviceClient, DeviceFault
 from storage.erasure.contract import Codec
 from storage.types import BlobHeader, BlobName, Fault
 
 BLOB_COMMIT_MAX_S: Final = 60.0
 """A device that has not made its copy durable by then is left out."""
+
+BEGIN_PATIENCE_S: Final = 2.0
+COMMIT_PATIENCE_S: Final = 10.0
+"""Once a quorum has begun its copies, or made them durable, the other devices get this long to."""
 
 
 def write_quorum(policy: Policy) -> int:
@@ -45,7 +50,9 @@ class BlobSink:
             named = BlobName(self.blob_id, number)
             await self._try_begin(number, device, msgspec.structs.replace(header, name=named), deadline)
 
-        await asyncio.gather(*(begin(n, device) for n, device in enumerate(devices)))
+        quorum = write_quorum(self.policy)
+        works = (begin(n, device) for n, device in enumerate(devices))
+        await unless_slow(works, lambda: len(self._writers) >= quorum, BEGIN_PATIENCE_S)
         self._require_quorum()
 
     async def _try_begin(
@@ -94,16 +101,23 @@ class BlobSink:
     async def commit(self) -> None:
         """Make the blob durable on all devices that still take part, a quorum at least."""
 
+        durable: set[int] = set()
+
         async def settle(number: int, writer: BlobWriter) -> None:
             try:
                 async with asyncio.timeout(BLOB_COMMIT_MAX_S):
                     await writer.commit()
+                durable.add(number)
             except TimeoutError:
                 await self._drop(number, DeviceFault(Fault.DEADLINE, "commit"))
             except DeviceFault as fault:
                 await self._drop(number, fault)
 
-        await asyncio.gather(*(settle(n, writer) for n, writer in list(self._writers.items())))
+        quorum = write_quorum(self.policy)
+        works = [settle(n, writer) for n, writer in self._writers.items()]
+        await unless_slow(works, lambda: len(durable) >= quorum, COMMIT_PATIENCE_S)
+        for number in self._writers.keys() - durable:
+            await self._drop(number, DeviceFault(Fault.DEADLINE, "commit"))
         self._require_quorum()
 
     async def abort(self) -> None:

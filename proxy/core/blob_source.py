@@ -19,6 +19,9 @@ from storage.types import SEGMENT_BYTES, BlobHeader, BlobName, Fault
 BLOB_READ_MAX_S: Final = 60.0
 """Opening or reading a range of one copy takes no longer than this."""
 
+READ_PATIENCE_S: Final = 3.0
+"""While there are other copies, one that takes longer is left out."""
+
 READ_WINDOW_SEGMENTS: Final = 2
 """How many segments a reader asks a device for at a time."""
 
@@ -44,6 +47,7 @@ class BlobSource:
         self._clock = clock
         self._readers: dict[int, BlobReader] = {}
         self._bad: dict[int, DeviceFault] = {}
+        self._patience_s = READ_PATIENCE_S
         self._order = range(len(devices))  # the first copy is the one whose pages are kept in memory
 
     def close(self) -> None:
@@ -53,7 +57,22 @@ class BlobSource:
             reader.close()
 
     async def read(self, offset: int, length: int) -> list[memoryview]:
-        """Verified bytes [offset, offset + length) of the blob. Raises Damaged, Unavailable."""
+        """Verified bytes [offset, offset + length) of the blob. Raises Damaged, Unavailable.
+
+        A slow copy is turned away from, until there is no other.
+        """
+        try:
+            return await self._read(offset, length)
+        except Unavailable:
+            slow = [n for n, fault in self._bad.items() if fault.fault is Fault.DEADLINE]
+            if not slow or self._patience_s == BLOB_READ_MAX_S:
+                raise
+            self._patience_s = BLOB_READ_MAX_S
+            for number in slow:
+                del self._bad[number]
+            return await self._read(offset, length)
+
+    async def _read(self, offset: int, length: int) -> list[memoryview]:
         if self._codec is None:
             return await self._read_replica(offset, length)
         return await self._read_fragments(self._codec, offset, length)
@@ -83,7 +102,7 @@ class BlobSource:
     async def _try_read(self, number: int, offset: int, length: int) -> Sequence[memoryview] | None:
         """Bytes of one copy or fragment, None where it is missing or damaged."""
         try:
-            async with asyncio.timeout(BLOB_READ_MAX_S):
+            async with asyncio.timeout(self._patience_s):
                 return await (await self._reader(number)).read(offset, length)
         except TimeoutError:
             self._leave_out(number, DeviceFault(Fault.DEADLINE, "read"))

@@ -41,11 +41,13 @@ from storage.types import (
     Counts,
     Failed,
     Fault,
+    No,
     Ok,
     Read,
     Row,
     RowAnswer,
     RowFlag,
+    Sealed,
     Want,
     Write,
 )
@@ -202,7 +204,7 @@ class _AgreeingWrite:
     What else they say is for `PlainWrite.resume`.
     """
 
-    __slots__ = ("_oks", "answers", "begun", "deadline", "future", "over")
+    __slots__ = ("_never", "_oks", "_sealed", "answers", "begun", "deadline", "future", "over")
 
     def __init__(self, begun: float) -> None:
         self.begun = begun
@@ -210,14 +212,19 @@ class _AgreeingWrite:
         self.over = False
         self.future: asyncio.Future[None] | None = None
         self.answers: list[RowAnswer] = []
-        self._oks = 0
+        self._oks = self._never = self._sealed = 0
 
     def take(self, answer: RowAnswer, _payload: bytes) -> None:
-        """A replica's answer."""
+        """A replica's answer; two of a kind, or all three, are enough."""
         self.answers.append(answer)
         if type(answer) is Ok:
             self._oks += 1
-        if self._oks == AGREEING_OF - 1 or len(self.answers) == AGREEING_OF:
+        elif type(answer) is No:
+            self._never += answer.never_held
+        elif type(answer) is Sealed:
+            self._sealed += 1
+        most = max(self._oks, self._never, self._sealed)
+        if most == AGREEING_OF - 1 or len(self.answers) == AGREEING_OF:
             self._end()
 
     @property
