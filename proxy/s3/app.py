@@ -43,16 +43,17 @@ Handler = Callable[[Context, S3Request, Container], Awaitable[web.StreamResponse
 
 
 class Route(NamedTuple):
-    """A verb, and what it needs of the bucket."""
+    """A verb, and what it needs of the bucket. fresh: see `bucket_for`."""
 
     handler: Handler
     access: Access
+    fresh: bool = False
 
 
 ROUTES: Final[dict[tuple[str, int, str], Route]] = {
-    ("HEAD", BUCKET, ""): Route(bucket.head_bucket, Access.LIST),
+    ("HEAD", BUCKET, ""): Route(bucket.head_bucket, Access.LIST, fresh=True),
     ("DELETE", BUCKET, ""): Route(bucket.delete_bucket, Access.OWN),
-    ("GET", BUCKET, "location"): Route(bucket.get_location, Access.LIST),
+    ("GET", BUCKET, "location"): Route(bucket.get_location, Access.LIST, fresh=True),
     ("GET", BUCKET, ""): Route(list.list_objects, Access.LIST),
     ("GET", BUCKET, "versions"): Route(list.list_versions, Access.LIST),
     ("GET", BUCKET, "uploads"): Route(multipart_list.list_uploads, Access.OWN),
@@ -67,13 +68,16 @@ ROUTES: Final[dict[tuple[str, int, str], Route]] = {
     ("POST", OBJECT, "uploadId"): Route(multipart.complete_upload, Access.WRITE),
     ("DELETE", OBJECT, "uploadId"): Route(multipart.abort_upload, Access.WRITE),
     ("GET", OBJECT, "uploadId"): Route(multipart_list.list_parts, Access.WRITE),
-    ("GET", BUCKET, "acl"): Route(settings.get_bucket_acl, Access.OWN),
+    ("GET", BUCKET, "acl"): Route(settings.get_bucket_acl, Access.OWN, fresh=True),
     ("GET", OBJECT, "acl"): Route(settings.get_object_acl, Access.OWN),
     ("GET", OBJECT, "tagging"): Route(settings.get_object_tagging, Access.OWN),
     ("GET", OBJECT, "retention"): Route(settings.get_object_lock, Access.OWN),
     ("GET", OBJECT, "legal-hold"): Route(settings.get_object_lock, Access.OWN),
-    **{("GET", BUCKET, sub): Route(settings.get_absent, Access.OWN) for sub in settings.ABSENT},
-    **{("GET", BUCKET, sub): Route(settings.get_off, Access.OWN) for sub in settings.OFF},
+    **{
+        ("GET", BUCKET, sub): Route(settings.get_absent, Access.OWN, fresh=True)
+        for sub in settings.ABSENT
+    },
+    **{("GET", BUCKET, sub): Route(settings.get_off, Access.OWN, fresh=True) for sub in settings.OFF},
 }
 """By method, level and sub-resource. ListBuckets and CreateBucket, which have no bucket yet, are in
 `S3App._serve`."""
@@ -127,7 +131,9 @@ class S3App:
             refuse_absent(request.amz)
         if route is None:
             return await self._serve_other(request)
-        container = await bucket_for(self._context, request, request.bucket, route.access)
+        container = await bucket_for(
+            self._context, request, request.bucket, route.access, fresh=route.fresh
+        )
         if "x-amz-expected-bucket-owner" in request.amz:
             check_owner(request.amz["x-amz-expected-bucket-owner"], container)
         return await route.handler(self._context, request, container)

@@ -44,16 +44,20 @@ class Access(enum.Enum):
     """Anything else: its account only."""
 
 
-async def bucket_for(context: Context, request: S3Request, name: str, access: Access) -> Container:
+async def bucket_for(
+    context: Context, request: S3Request, name: str, access: Access, *, fresh: bool = False
+) -> Container:
     """The bucket, if the request's user may do that to it.
 
+    fresh: as its row says now; for what asks for the bucket alone. Whoever goes on to rows of it
+    notices there that it was deleted.
     Raises NotAuthorized, NoSuchContainer, S3Error InvalidBucketName.
     """
     if not 0 < len(name) <= SHORT_NAME_MAX:
         check_bucket_lookup(name)
     account = request.account
     try:
-        container = await context.store.bucket(name, account)
+        container = await context.store.bucket(name, account, fresh=fresh)
         if container.account != account:
             container = await context.store.bucket(name, account, fresh=True)
             check_access(request, container, access)

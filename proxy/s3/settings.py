@@ -60,7 +60,6 @@ async def get_bucket_acl(
     context: Context, request: S3Request, container: Container
 ) -> web.StreamResponse:
     """GET ?acl of a bucket: its account's full control, and listing where Swift's ACL opens it."""
-    container = await context.store.container(container.account, container.name, fresh=True)
     rights = acl.parse_read_acl(container.head.system.get(READ_ACL, ""))
     return _policy(request, container, public=rights.listings and acl.may_list(rights, None))
 
