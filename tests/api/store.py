@@ -195,9 +195,14 @@ class RunningStore:
             time.sleep(POLL_S)
 
     def stop(self) -> None:
-        """SIGTERM, as an operator does; it must exit 0 and take its workers with it."""
+        """SIGTERM, as an operator does; see `wait_for_end`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
+        self.wait_for_end()
+
+    def wait_for_end(self) -> None:
+        """After SIGTERM: it must exit 0 and take its workers with it."""
+        assert self._process is not None
         try:
             status = self._process.wait(STOP_DEADLINE_S)
         except subprocess.TimeoutExpired:

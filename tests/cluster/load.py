@@ -79,7 +79,10 @@ def value_of(place: Place, body: bytes) -> str:
 class Load:
     """Clients over some keys, and the history of each."""
 
-    def __init__(self, places: list[Place], seed: int, *, uploads: bool = True) -> None:
+    def __init__(
+        self, places: list[Place], seed: int, *, uploads: bool = True, swaps: bool = True
+    ) -> None:
+        """swaps: conditional writes, too; in a race with others they may end unknown."""
         self.places = places
         self.histories: dict[Place, list[Operation]] = {place: [] for place in places}
         self.held: dict[Place, Content] = dict.fromkeys(places)
@@ -92,6 +95,7 @@ class Load:
         self._seed = seed
         self._serial = 0
         self._uploads = uploads
+        self._swaps = swaps
         self._ending = False
 
     # -- clients --
@@ -108,7 +112,7 @@ class Load:
 
     async def _client(self, s3: S3, chance: random.Random) -> None:
         weights: dict[Act, int] = {self._put: 8, self._get: 6, self._upload: int(self._uploads)}
-        weights |= dict.fromkeys((self._delete, self._create, self._replace), 1)
+        weights |= {self._delete: 1} | dict.fromkeys((self._create, self._replace), int(self._swaps))
         acts, odds = list(weights), list(weights.values())
         while not self._ending:
             (act,) = chance.choices(acts, odds)
