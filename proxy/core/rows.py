@@ -5,11 +5,12 @@ into values or errors. Listings' scans live in `listing.py`, on top of this.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from proxy.core.errors import Damaged, Full, Unavailable
+from proxy.core.errors import Damaged, Full, StoreError, Unavailable
 from proxy.core.placement import Placement, Replicas
 from proxy.core.poll import Poll
 from proxy.core.register import (
@@ -133,6 +134,11 @@ class _Operation:
             asyncio.get_running_loop().call_later(delay, self._dispatch, step._replace(pause=False))
         else:
             self._dispatch(step)
+
+    def abandon(self) -> None:
+        """Nobody waits any more: send nothing further. What was sent may still happen."""
+        if self.end is None:
+            self.end = Unknown()
 
     def hedge(self) -> None:
         """Ask one more replica of a read that is slow."""
@@ -323,7 +329,11 @@ class Rows:
         else:
             operation.go_on(at)
         if operation.end is None:
-            await self._watch.wait(operation)
+            try:
+                await self._watch.wait(operation)
+            except asyncio.CancelledError:
+                operation.abandon()
+                raise
         end = operation.end
         if type(end) is ShardSealed:
             raise SealedShard(end.version)
@@ -388,7 +398,8 @@ class Rows:
         end = await self._run(QuorumRead(replicas.quorum, self._stamps, shard, name, want), replicas)
         assert type(end) is Found
         if end.heal:
-            await self.heal(shard, name, end.heal)
+            with contextlib.suppress(StoreError, SealedShard):  # the answer is there without it
+                await self.heal(shard, name, end.heal)
         return end.row
 
     async def _write_agreeing(
