@@ -24,7 +24,7 @@ from tests.grid import BytesBody, whole
 from tests.property.core.world import Link, World, call_at, run
 
 PLAIN = ObjectAttributes("text/plain")
-LARGE = 2_200_000
+LARGE = 4_400_000
 SMALL = 100
 
 
@@ -85,7 +85,7 @@ class _CountedDevice(FaultyDevice):
     counted: _Counted
 
     async def create_blob(self, header: BlobHeader, deadline: float) -> BlobWriter:
-        await asyncio.sleep(0.0003)
+        await asyncio.sleep(0.002)
         return _Writer(await super().create_blob(header, deadline), self.counted)
 
     async def open_blob(self, name: BlobName, deadline: float) -> BlobReader:
@@ -241,7 +241,7 @@ def test_a_verb_cancelled_at_any_moment(verb: Verb, policy: str) -> None:
 
     ended, took_s = run(scene(60.0, 0))
     assert ended
-    moments = 30 if policy == "replicated-3" else 12
+    moments = 24 if policy == "replicated-3" else 8
     for number in range(moments):
         run(scene(took_s * number / moments, number % 5))
 
