@@ -220,9 +220,9 @@ def remove_user(path: str, name: str) -> User:
 class FileUsers:
     """The directory that follows the file.
 
-    The file is looked at no more often than each `RECHECK_INTERVAL_S`, and read when it changed. A
-    file that is gone or broken leaves the last good users in place and is reported once per state:
-    on_problem is called with the error.
+    The file is looked at no more often than each `RECHECK_INTERVAL_S`, and read when it changed, or
+    could not be read. A file that is gone, broken or unreadable leaves the last good users in place and
+    is reported once per state: on_problem is called with the error.
     """
 
     def __init__(self, path: str, clock: Clock, on_problem: Callable[[UserFileInvalid], None]) -> None:
@@ -231,7 +231,7 @@ class FileUsers:
         self._on_problem = on_problem
         self._index = UserIndex({}, {}, {})
         self._identity: tuple[int, int, int] | None = None
-        self._missing_reported = False
+        self._unreadable_reported = False
         self._recheck_at_s = float("-inf")
 
     def by_access_key(self, access_key: str) -> User | None:
@@ -256,17 +256,21 @@ class FileUsers:
                 return
             # remembered before the read: a broken file is reported once, not each second
             self._identity = identity
-            self._missing_reported = False
             self._index, self._identity = read_users(self._path)
+            self._unreadable_reported = False
         except FileNotFoundError:
-            self._report_missing()
+            self._unreadable("it does not exist")
         except UserFileInvalid as error:
-            self._on_problem(error)
+            if isinstance(error.__cause__, OSError):
+                self._unreadable(error.reason)
+            else:
+                self._unreadable_reported = False
+                self._on_problem(error)
         except OSError as error:
-            self._on_problem(UserFileInvalid(self._path, os.strerror(error.errno or errno.EIO)))
+            self._unreadable(os.strerror(error.errno or errno.EIO))
 
-    def _report_missing(self) -> None:
-        self._identity = None
-        if not self._missing_reported:
-            self._missing_reported = True
-            self._on_problem(UserFileInvalid(self._path, "it does not exist"))
+    def _unreadable(self, why: str) -> None:
+        self._identity = None  # the file did not change: it is tried again, for it may be us
+        if not self._unreadable_reported:
+            self._unreadable_reported = True
+            self._on_problem(UserFileInvalid(self._path, why))

@@ -1,6 +1,7 @@
 """Users, their directory in memory, and the user file: text, modes, changes, writers at once."""
 
 import dataclasses
+import errno
 import os
 import stat
 import threading
@@ -261,3 +262,30 @@ def test_broken_and_missing_files_keep_the_last_users(path: str) -> None:
     clock.time_s += 1.0
     assert users.users() == (EVE,)
     assert len(problems) == 3
+
+
+def test_a_file_that_could_not_be_read_is_read_later(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That this process has no free descriptor is no reason to know nobody from then on."""
+    add_user(path, DEMO)
+    problems: list[errors.UserFileInvalid] = []
+    clock = HandClock()
+    users = FileUsers(path, clock, problems.append)
+
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("builtins.open", refuse)
+        for _ in range(3):
+            assert users.by_access_key("ATDEMO") is None
+            clock.time_s += 1.0
+    assert [problem.reason for problem in problems] == ["Too many open files"]
+    assert users.by_access_key("ATDEMO") == DEMO
+    with monkeypatch.context() as patched:
+        patched.setattr("builtins.open", refuse)
+        os.utime(path)
+        clock.time_s += 1.0
+        assert users.by_access_key("ATDEMO") == DEMO
+    assert len(problems) == 2
