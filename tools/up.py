@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import resource
 import socket
 import sys
 from typing import Any
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
     data = prepare(config, SystemRandomness())
     workers = worker_count(config, data.ring)
+    _raise_open_files()
     return Supervisor(
         workers,
         lambda number, ready: run_worker(config, data, number, workers, ready),
@@ -66,6 +68,12 @@ def run(args: argparse.Namespace) -> int:
         lambda line: print(line, file=sys.stderr, flush=True),
         config.drain_s,
     ).main()
+
+
+def _raise_open_files() -> None:
+    """As many as the system allows: each connection is one, and many systems begin with 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _check_port(host: str, port: int) -> None:
