@@ -85,7 +85,7 @@ class _CountedDevice(FaultyDevice):
     counted: _Counted
 
     async def create_blob(self, header: BlobHeader, deadline: float) -> BlobWriter:
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.001 * (1 + self.device_id % 4))
         return _Writer(await super().create_blob(header, deadline), self.counted)
 
     async def open_blob(self, name: BlobName, deadline: float) -> BlobReader:
