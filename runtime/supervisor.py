@@ -9,9 +9,11 @@ import ctypes
 import os
 import select
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NoReturn
 
 RESTART_DELAY_S: Final = 0.2
 """A worker that dies is started again after this long, twice as long each time, up to the next."""
@@ -25,12 +27,18 @@ RELEASE: Final = signal.SIGUSR1
 """Tells a drained worker to end: until then the requests of others may need its devices."""
 
 _PR_SET_PDEATHSIG: Final = 1
+_HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 RunWorker = Callable[[int, Callable[[], None]], int]
 """Takes the worker's number and what it calls once it serves, and again once it has drained.
 
 Returns the exit status. After SIGTERM a worker drains, says so, and ends upon RELEASE.
 """
+
+
+def _tell(ready_write: int) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the supervisor is gone, as the kernel has said
+        os.write(ready_write, b"r")
 
 
 def _end_with_parent(parent: int) -> None:
@@ -46,11 +54,25 @@ class _Slot:
         self.number = number
         self.pid = 0
         self.ready_fd = -1
-        self.ready = False
-        self.drained = False
+        self.told = 0
         self.started_at = 0.0
         self.delay_s = RESTART_DELAY_S
         self.start_at = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """It serves, or has served."""
+        return self.told > 0
+
+    @property
+    def drained(self) -> bool:
+        """Nothing of it needs the others any more."""
+        return self.told > 1
+
+    def hear(self) -> None:
+        """Take what the worker has told: that it serves, that it has drained."""
+        with contextlib.suppress(BlockingIOError):
+            self.told += len(os.read(self.ready_fd, 2))
 
 
 class Supervisor:
@@ -107,29 +129,40 @@ class Supervisor:
     def _start(self, slot: _Slot) -> None:
         ready_read, ready_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         parent = os.getpid()
+        # A signal that came between would be taken by the child with handlers that are not its own.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         pid = os.fork()
         if pid == 0:
             for fd in (ready_read, *(other.ready_fd for other in self._slots if other.pid)):
                 os.close(fd)  # so that only the supervisor's end is left, and its death is noticed
-            os._exit(self._in_child(slot.number, parent, ready_write))
+            self._in_child(slot.number, parent, ready_write)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
         os.close(ready_write)
-        slot.pid, slot.ready_fd, slot.ready, slot.drained = pid, ready_read, False, False
+        slot.pid, slot.ready_fd, slot.told = pid, ready_read, 0
         slot.started_at = time.monotonic()
 
-    def _in_child(self, number: int, parent: int, ready_write: int) -> int:
-        signal.set_wakeup_fd(-1)
-        for which in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            signal.signal(which, signal.SIG_DFL)
-        signal.signal(RELEASE, signal.SIG_IGN)
-        _end_with_parent(parent)
-
-        def ready() -> None:
-            os.write(ready_write, b"r")
-
+    def _in_child(self, number: int, parent: int, ready_write: int) -> NoReturn:
+        """The worker's process: whatever happens in it, it ends here."""
+        status = 1
         try:
-            return self._run(number, ready)
+            signal.set_wakeup_fd(-1)
+            for which in _HANDLED:
+                signal.signal(which, signal.SIG_DFL)
+            signal.signal(RELEASE, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+            _end_with_parent(parent)
+            status = self._run(number, lambda: _tell(ready_write))
         except KeyboardInterrupt:
-            return 0
+            status = 0
+        except SystemExit as leaving:
+            status = leaving.code if isinstance(leaving.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)
 
     def _wait(self, wake_read: int) -> None:
         waiting = [slot.ready_fd for slot in self._slots if slot.pid and not slot.ready]
@@ -140,8 +173,8 @@ class Supervisor:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake_read, 4096)
         for slot in self._slots:
-            if slot.ready_fd in readable and os.read(slot.ready_fd, 1):
-                slot.ready = True
+            if slot.ready_fd in readable:
+                slot.hear()
         if not self._announced and all(slot.ready for slot in self._slots):
             self._announced = True
             self._on_ready()
@@ -158,7 +191,7 @@ class Supervisor:
 
     def _forget(self, slot: _Slot) -> None:
         os.close(slot.ready_fd)
-        slot.pid, slot.ready_fd, slot.ready = 0, -1, False
+        slot.pid, slot.ready_fd, slot.told = 0, -1, 0
 
     def _died(self, slot: _Slot, status: int) -> None:
         if self._stopping:
@@ -192,9 +225,7 @@ class Supervisor:
     def _has_drained(self, slot: _Slot) -> bool:
         """Whether nothing of the worker's needs the others any more."""
         if slot.pid and not slot.drained:
-            with contextlib.suppress(BlockingIOError):
-                told = os.read(slot.ready_fd, 2)
-                slot.drained = len(told) > (0 if slot.ready else 1)
+            slot.hear()
         return slot.drained or not slot.pid
 
     def _signal_all(self, number: signal.Signals) -> None:
