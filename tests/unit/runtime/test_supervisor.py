@@ -63,8 +63,10 @@ def test_a_worker_that_raises_ends_in_its_own_process() -> None:
         def fails(number, ready):
             raise ValueError("odd disk")
 
-        status = Supervisor(2, fails, lambda: say("ready"), say, 30.0).main()
-        say(f"cleaned up by {os.getpid()}")
+        try:
+            status = Supervisor(2, fails, lambda: say("ready"), say, 30.0).main()
+        finally:
+            say(f"cleaned up by {os.getpid()}")
         sys.exit(status)
         """
     )
