@@ -3,6 +3,7 @@ what was met is made anew.
 """
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -50,12 +51,10 @@ async def test_flipped_bytes_of_blobs_are_never_served(tmp_path: Path, while_: s
         device, victims = _most_read(store)
         assert {bool(file.header.codec) for file in victims} == {True, False}
         assert len(victims) > 2 * len(PARTS)
-        originals = _bytes_of(victims)
         for file, offset in zip(victims, itertools.cycle(PARTS.values()), strict=False):
             flip(file.path, [offset])
         await _after(store, stock, while_, victims)
         assert quarantined(store, device) == sorted(file.path.name for file in victims)
-        _wait_until_mended(store, originals)
 
 
 def _bytes_of(files: list[BlobFile]) -> dict[Path, bytes]:
@@ -85,24 +84,36 @@ async def test_deleted_blob_files_are_made_up_for(tmp_path: Path, while_: str) -
     with start_store(tmp_path) as store:
         stock = await _filled(store, while_)
         _, victims = _most_read(store)
-        originals = _bytes_of(victims)
         for file in victims:
             file.path.unlink()
         await _after(store, stock, while_, victims)
-        _wait_until_mended(store, originals)
 
 
 async def test_short_blob_files_are_made_up_for(tmp_path: Path, while_: str) -> None:
     with start_store(tmp_path) as store:
         stock = await _filled(store, while_)
         device, victims = _most_read(store)
-        originals = _bytes_of(victims)
         shares = itertools.cycle([0.0, 0.3, 0.9999])
         for file, share in zip(victims, shares, strict=False):
             with file.path.open("r+b") as opened:
                 opened.truncate(int(file.path.stat().st_size * share))
         await _after(store, stock, while_, victims)
         assert quarantined(store, device) == sorted(file.path.name for file in victims)
+
+
+async def test_what_a_read_met_is_made_anew(tmp_path: Path) -> None:
+    with start_store(tmp_path) as store:
+        stock = await _filled(store, "running")
+        _, victims = _most_read(store)
+        originals = _bytes_of(victims)
+        for number, file in enumerate(victims):
+            if number % 3 == 0:
+                file.path.unlink()
+            elif number % 3 == 1:
+                flip(file.path, [PARTS["data"]])
+            else:
+                os.truncate(file.path, 5000)
+        await _after(store, stock, "running", victims)
         _wait_until_mended(store, originals)
 
 
