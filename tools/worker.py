@@ -29,6 +29,7 @@ from runtime.certificate import ServedCertificate
 from runtime.clock import HybridClock, SystemClock
 from runtime.config import Config
 from runtime.disk import RealDisk
+from runtime.errors import AtollError
 from runtime.randomness import SystemRandomness
 from runtime.supervisor import RELEASE
 from runtime.tasks import TaskOwner
@@ -84,7 +85,7 @@ def run_worker(config: Config, data: Data, number: int, workers: int, ready: Cal
     os.chdir(data.run)
     try:
         return uvloop.run(_Worker(config, data, number, workers).main(ready))
-    except OSError as error:
+    except (AtollError, OSError) as error:
         log.error("worker %d: %s", number, error)
         return 1
 
