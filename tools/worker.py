@@ -128,8 +128,10 @@ class _Worker:
             wire = await self._serve_peers(stack, devices)
             clients = self._clients(stack, devices, tasks)
             placement = self._placement(clients)
-            store = self._store(placement, tasks)
-            self._collect(store, placement, devices, tasks)
+            errands = TaskOwner(f"worker{self._number}", self._task_failed)
+            stack.push_async_callback(errands.close)  # before what they work on
+            store = self._store(placement, errands)
+            self._collect(store, placement, devices, errands)
             door = self._door(store)
             admin = Admin(self._config, self._number, self._workers, clients, wire, self._telemetry)
             await admin.start(stack)
