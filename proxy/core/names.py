@@ -42,7 +42,9 @@ def object_name(name: str) -> bytes:
 
 def check_meta(*groups: dict[str, str]) -> None:
     """Raises MetadataTooLarge where names and values together exceed their limit."""
-    size = sum(len(name) + len(value.encode()) for group in groups for name, value in group.items())
+    size = sum(
+        len(name.encode()) + len(value.encode()) for group in groups for name, value in group.items()
+    )
     if size > META_MAX_BYTES:
         raise MetadataTooLarge(f"{size} bytes, at most {META_MAX_BYTES}")
 
