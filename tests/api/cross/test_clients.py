@@ -4,12 +4,16 @@ import io
 import random
 from collections.abc import Iterator
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import urlopen
 
 import boto3
 import pytest
 from boto3.s3.transfer import TransferConfig
 from swiftclient import client as swiftclient
 from swiftclient.service import SwiftService, SwiftUploadObject
+from swiftclient.utils import generate_temp_url
 
 from tests.api.store import RunningStore
 
@@ -88,3 +92,24 @@ def test_swiftclient_writes_and_boto3_reads(
     boto.delete_object(Bucket=new_name, Key="ü/o")
     with pytest.raises(swiftclient.ClientException, match="404"):
         connection.head_object(new_name, "ü/o")
+
+
+def test_signed_urls_of_one_open_what_the_other_wrote(
+    boto: Any, connection: swiftclient.Connection, cross_store: RunningStore, new_name: str
+) -> None:
+    boto.create_bucket(Bucket=new_name)
+    boto.put_object(Bucket=new_name, Key="by s3/ü", Body=b"s3")
+    connection.put_object(new_name, "by swift/ü", b"swift")
+    connection.post_account({"X-Account-Meta-Temp-URL-Key": "a key"})
+    path = f"/v1/AUTH_demo/{new_name}/by s3/ü"
+    temporary = generate_temp_url(path, 60, "a key", "GET", digest="sha256")
+    presigned = boto.generate_presigned_url(
+        "get_object", Params={"Bucket": new_name, "Key": "by swift/ü"}, ExpiresIn=60
+    )
+    for url, body in ((cross_store.endpoint + quote(temporary, "/?&="), b"s3"), (presigned, b"swift")):
+        with urlopen(url) as answer:  # noqa: S310
+            assert answer.read() == body
+    changed = presigned.replace("by%20swift", "by%20s3")
+    with pytest.raises(HTTPError, match="403") as refused, urlopen(changed):  # noqa: S310
+        pass
+    refused.value.close()
