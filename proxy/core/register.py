@@ -216,10 +216,16 @@ class PlainWrite:
     Only when a majority surely never held the stamp may it be tried with a higher one: then no reader
     can have seen it. Where nobody stored it, for want of room say, it is Undone; any other end without
     a majority is Unknown.
+
+    From the second round on the stamp is above all that was acknowledged before the write began, for a
+    majority has told. Then a replica with a newer stamp counts like one that stores it: what is newer
+    there comes from a write that was not over when this one began, and takes its place just after it
+    (the second phase of an ABD write with many writers; Lynch and Shvartsman, 1997).
     """
 
     __slots__ = (
-        "_attempts", "_clock", "_first", "_name", "_only", "_shard", "_tally", "_value", "_version",
+        "_above", "_attempts", "_clock", "_first", "_name", "_only", "_shard", "_tally", "_value",
+        "_version",
     )  # fmt: skip
 
     def __init__(
@@ -232,14 +238,19 @@ class PlainWrite:
         version: bytes = b"",
         *,
         only: bool = False,
+        above: bool = False,
     ) -> None:
-        """version: what to try first, decided before, instead of a new one; `only` that."""
+        """version: what to try first, decided before, instead of a new one; `only` that.
+
+        above: the clock has seen, since the write was asked for, what a majority holds.
+        """
         self._clock = clock
         self._shard = shard
         self._name = name
         self._value = value
         self._first = version
         self._only = only
+        self._above = above
         self._attempts = 0
         self._tally = _Tally(quorum)
 
@@ -265,13 +276,14 @@ class PlainWrite:
         tally = self._tally
         tally.add(self._clock, member, answer)
         enough = tally.quorum.enough
-        if enough[tally.ok]:
+        if enough[tally.ok] or (self._above and enough[tally.ok | tally.no]):
             return Stored(self._version)
         if enough[tally.never]:
             if self._only or self._attempts >= WRITE_ATTEMPTS:
                 return Undone(tuple(tally.faults))
             tally.clear()
             self._first = b""
+            self._above = True
             return self.begin()
         if enough[tally.sealed]:
             return ShardSealed(self._version)

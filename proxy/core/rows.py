@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+from proxy.core.contention import Contended
 from proxy.core.errors import Damaged, Full, StoreError, Unavailable
 from proxy.core.placement import Placement, Replicas
 from proxy.core.poll import Poll
@@ -317,6 +318,7 @@ class Rows:
         self._clock = clock
         self._randomness = randomness
         self._watch = _Watch(clock)
+        self._contended = Contended(clock)
         self._no_room_until: dict[bytes, float] = {}  # by shard, on the monotonic clock
 
     async def _run(
@@ -351,11 +353,31 @@ class Rows:
         replicas = self._placement.replicas(shard)
         if self._no_room_until and not version and not value.flags & RowFlag.TOMBSTONE:
             self._require_room(shard)
+        if self._contended and not version and self._contended.has(shard, name):
+            return await self._write_above(replicas, shard, name, value)
         if replicas.quorum.size == AGREEING_OF:
             return await self._write_agreeing(
                 replicas, shard, name, value, version or self.new_version()
             )
         machine = PlainWrite(replicas.quorum, self._stamps, shard, name, value, version)
+        end = await self._run(machine, replicas)
+        assert type(end) is Stored
+        return end.version
+
+    async def _write_above(self, replicas: Replicas, shard: bytes, name: bytes, value: Value) -> bytes:
+        """Write a row that others write at the same time: ask for the newest version first."""
+        poll = self.poll()
+        for number, device in enumerate(replicas.devices):
+            poll.ask(number, device, Read(shard, name, Want.VERSION))
+
+        def rows() -> list[Row]:
+            return [answer for answer in poll.answers.values() if type(answer) is Row]
+
+        if not await poll.until(lambda: len(rows()) * 2 > len(replicas.devices)):
+            raise Unavailable(f"no majority of the row's replicas: {poll.said()}")
+        for row in rows():
+            self._stamps.saw(row.version)
+        machine = PlainWrite(replicas.quorum, self._stamps, shard, name, value, above=True)
         end = await self._run(machine, replicas)
         assert type(end) is Stored
         return end.version
@@ -415,6 +437,8 @@ class Rows:
         if write.stored:
             return version
         self._note_room(shard, write.answers)
+        if any(type(answer) is No for answer in write.answers):
+            self._contended.note(shard, name)
         machine = PlainWrite(replicas.quorum, self._stamps, shard, name, value)
         end = await self._run(machine, replicas, at=machine.resume(version, write.answers))
         assert type(end) is Stored

@@ -171,7 +171,7 @@ def test_most_operations_end_with_an_answer() -> None:
         for event in World(seed, core_client(Machines), ruled(Rules())).run():
             ends[type(event.outcome)] = ends.get(type(event.outcome), 0) + 1
     assert len(ends) == 4
-    assert ends[Unknown] + ends[Nothing] < sum(ends.values()) / 3
+    assert ends[Unknown] + ends[Nothing] < 0.4 * sum(ends.values())
 
 
 # -- mutants -----------------------------------------------------------------------------------
