@@ -69,8 +69,8 @@ class BlobReader(Protocol):
         """Let go of the blob. Idempotent."""
 
 
-class DeviceClient(Protocol):
-    """One device. Calls never raise for operating errors except DeviceFault from the blob calls."""
+class RowDevice(Protocol):
+    """The rows of one device, as they are asked in one ring epoch."""
 
     device_id: int
     local: bool
@@ -82,6 +82,16 @@ class DeviceClient(Protocol):
         deadline: instant on the monotonic clock; after it the answer is Failed(DEADLINE) and the
         replica drops the message if it has not begun. An Ok is durable. Write, Accept and Prepare are
         idempotent. Answers by message: see the message types; any may be answered Failed.
+        """
+
+
+class DeviceClient(RowDevice, Protocol):
+    """One device. Calls never raise for operating errors except DeviceFault from the blob calls."""
+
+    def at(self, epoch: int) -> RowDevice:
+        """The device for row calls of one ring epoch: Failed(EPOCH) where its process is in another.
+
+        A device that knows no epochs (an engine or a twin by itself) answers in each.
         """
 
     async def create_blob(self, header: BlobHeader, deadline: float) -> BlobWriter:

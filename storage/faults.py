@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from runtime.clock import Clock
 from runtime.randomness import Randomness
-from storage.contract import BlobReader, BlobWriter, Deliver, DeviceClient, DeviceFault
+from storage.contract import BlobReader, BlobWriter, Deliver, DeviceClient, DeviceFault, RowDevice
 from storage.types import (
     BlobEntry,
     BlobHeader,
@@ -142,8 +142,18 @@ class FaultyDevice:
         for pending in list(self._waiting):
             pending.settle(failed, b"")
 
+    def at(self, epoch: int) -> "FaultyRows":
+        """See DeviceClient.at."""
+        return FaultyRows(self, self._inner.at(epoch))
+
     def send(self, message: RowMessage, payload: bytes, deadline: float, deliver: Deliver) -> None:
         """See DeviceClient.send."""
+        self.send_to(self._inner, message, payload, deadline, deliver)
+
+    def send_to(
+        self, inner: RowDevice, message: RowMessage, payload: bytes, deadline: float, deliver: Deliver
+    ) -> None:
+        """Send to the device at the other end, in whatever epoch it is asked there."""
         if self._cut:
             deliver(Failed(Fault.UNREACHABLE, "the link is cut"), b"")
             return
@@ -151,17 +161,22 @@ class FaultyDevice:
         if self._call_at is not None:
             self._call_at(deadline, lambda: pending.settle(Failed(Fault.DEADLINE), b""))
         self._carrier.carry(
-            self.device_id, message, lambda: self._arrive(message, payload, deadline, pending)
+            self.device_id, message, lambda: self._arrive(inner, message, payload, deadline, pending)
         )
 
     def _arrive(
-        self, message: RowMessage, payload: bytes, deadline: float, pending: "_Pending"
+        self,
+        inner: RowDevice,
+        message: RowMessage,
+        payload: bytes,
+        deadline: float,
+        pending: "_Pending",
     ) -> None:
         def answered(answer: RowAnswer, body: bytes) -> None:
             self._carrier.carry(self.device_id, answer, lambda: pending.settle(answer, body))
 
         if not self._cut and self._clock.monotonic() < deadline:
-            self._inner.send(message, payload, deadline, answered)
+            inner.send(message, payload, deadline, answered)
 
     def _check(self) -> None:
         if self._cut:
@@ -196,6 +211,20 @@ class FaultyDevice:
         """See DeviceClient.forget_garbage."""
         self._check()
         await self._inner.forget_garbage(seqs)
+
+
+class FaultyRows:
+    """A faulty device's rows, asked in one ring epoch."""
+
+    def __init__(self, faulty: FaultyDevice, inner: RowDevice) -> None:
+        self.device_id = faulty.device_id
+        self.local = faulty.local
+        self._faulty = faulty
+        self._inner = inner
+
+    def send(self, message: RowMessage, payload: bytes, deadline: float, deliver: Deliver) -> None:
+        """See RowDevice.send."""
+        self._faulty.send_to(self._inner, message, payload, deadline, deliver)
 
 
 class _Pending:

@@ -137,6 +137,10 @@ class MemoryDevice:
 
     # -- rows ----------------------------------------------------------------------------------
 
+    def at(self, epoch: int) -> "MemoryDevice":
+        """See DeviceClient.at: the fence is `storage/fence.py`."""
+        return self
+
     def send(self, message: RowMessage, payload: bytes, deadline: float, deliver: Deliver) -> None:
         """See DeviceClient.send."""
         deliver(*self._answer(message, payload, deadline))

@@ -264,6 +264,10 @@ class Device:
 
     # -- row messages --------------------------------------------------------------------------
 
+    def at(self, epoch: int) -> "Device":
+        """See DeviceClient.at: the fence is `storage/fence.py`."""
+        return self
+
     def send(self, message: RowMessage, payload: bytes, deadline: float, deliver: Deliver) -> None:
         """See DeviceClient.send."""
         if self._failed is not None:

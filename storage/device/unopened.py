@@ -18,6 +18,10 @@ class UnopenedDevice:
         self.device_id = device_id
         self._why = why
 
+    def at(self, epoch: int) -> "UnopenedDevice":
+        """See DeviceClient.at: the fence is `storage/fence.py`."""
+        return self
+
     def send(self, message: RowMessage, payload: bytes, deadline: float, deliver: Deliver) -> None:
         """See DeviceClient.send."""
         deliver(Failed(Fault.OFFLINE, self._why), b"")

@@ -103,6 +103,10 @@ class WireDevice:
         self._calls = peer.calls
         self._clock = peer.clock
 
+    def at(self, epoch: int) -> "WireDevice":
+        """See DeviceClient.at; calls carry the connection's epoch."""
+        return self
+
     def send(self, message: RowMessage, payload: bytes, deadline: float, deliver: Deliver) -> None:
         """See DeviceClient.send."""
         head = encode((self.device_id, message))
