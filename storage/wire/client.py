@@ -11,6 +11,7 @@ from runtime.clock import Clock
 from runtime.randomness import Randomness
 from runtime.tasks import TaskOwner
 from storage.contract import BlobReader, BlobWriter, Deliver, DeviceFault
+from storage.node import NodeFacts, Progress
 from storage.types import (
     BlobEntry,
     BlobHeader,
@@ -26,6 +27,10 @@ from storage.wire.local_files import LocalFiles
 from storage.wire.messages import (
     DELETE_BLOB,
     FORGET_GARBAGE,
+    GET_NODE,
+    GET_PROGRESS,
+    GET_REPORT,
+    GET_RING,
     LIST_BLOBS,
     LIST_GARBAGE,
     PING,
@@ -34,6 +39,10 @@ from storage.wire.messages import (
     Call,
     DeleteBlob,
     ForgetGarbage,
+    GetNode,
+    GetProgress,
+    GetReport,
+    GetRing,
     ListBlobs,
     ListGarbage,
     Ping,
@@ -55,7 +64,7 @@ _decode_garbage: Final = msgspec.msgpack.Decoder(list[GarbageEntry]).decode
 
 
 class Peer:
-    """Another process that owns devices."""
+    """Another process that owns devices; a NodeClient."""
 
     def __init__(
         self,
@@ -84,6 +93,39 @@ class Peer:
         pong: Pong = answer
         return pong
 
+    async def facts(self, deadline: float) -> NodeFacts:
+        """See NodeClient.facts."""
+        answer, _ = await self.calls.request(GET_NODE, 0, GetNode(), deadline)
+        facts: NodeFacts = answer
+        return facts
+
+    async def ring(self, newer_than: int, deadline: float) -> bytes:
+        """See NodeClient.ring."""
+        data, epoch = b"", None
+        while True:
+            message = GetRing(newer_than, len(data))
+            told, piece = await self.calls.request(GET_RING, 0, message, deadline)
+            if epoch is not None and told.epoch != epoch:
+                data, epoch = b"", None  # it has a newer one by now: from the beginning
+                continue
+            epoch = told.epoch
+            data += piece
+            if len(data) >= told.size_bytes:
+                return data
+            if not piece:
+                raise DeviceFault(Fault.UNREACHABLE, "a piece of the ring is missing")
+
+    async def progress(self, deadline: float) -> Progress:
+        """See NodeClient.progress."""
+        answer, _ = await self.calls.request(GET_PROGRESS, 0, GetProgress(), deadline)
+        progress: Progress = answer
+        return progress
+
+    async def report(self, deadline: float) -> bytes:
+        """See NodeClient.report."""
+        _, report = await self.calls.request(GET_REPORT, 0, GetReport(), deadline)
+        return report
+
     def close(self) -> None:
         """Close all connections; what is outstanding is answered UNREACHABLE. Idempotent."""
         self.calls.close()
@@ -95,22 +137,35 @@ class WireDevice:
 
     local = False
 
-    def __init__(self, peer: Peer, device_id: int, files: LocalFiles | None = None) -> None:
-        """files: the device's directory, where it is on this host: blob bytes then go through it."""
+    def __init__(
+        self, peer: Peer, device_id: int, files: LocalFiles | None = None, epoch: int = 0
+    ) -> None:
+        """files: the device's directory, where it is on this host: blob bytes then go through it.
+
+        epoch: of the ring, in which row calls are made; see `at`.
+        """
         self.device_id = device_id
+        self._epoch = epoch
         self._files = files
         self._peer = peer
         self._calls = peer.calls
         self._clock = peer.clock
 
     def at(self, epoch: int) -> "WireDevice":
-        """See DeviceClient.at; calls carry the connection's epoch."""
-        return self
+        """See DeviceClient.at."""
+        return WireDevice(self._peer, self.device_id, self._files, epoch)
 
     def send(self, message: RowMessage, payload: bytes, deadline: float, deliver: Deliver) -> None:
         """See DeviceClient.send."""
-        head = encode((self.device_id, message))
-        self._calls.call(ROW.kind, head, payload, deadline, decode=_decode_row_answer, deliver=deliver)
+        self._calls.call(
+            ROW.kind,
+            encode((self.device_id, message)),
+            payload,
+            deadline,
+            decode=_decode_row_answer,
+            deliver=deliver,
+            epoch=self._epoch,
+        )
 
     async def create_blob(self, header: BlobHeader, deadline: float) -> BlobWriter:
         """See DeviceClient.create_blob."""

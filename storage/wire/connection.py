@@ -75,8 +75,6 @@ class Connection:
         version: str = "",
         silence_max_s: float = SILENCE_MAX_S,
     ) -> None:
-        self.epoch = 0
-        """The ring epoch that calls are made in; whoever follows the ring sets it."""
         self._clock = clock
         self._role = role
         self._version = version
@@ -135,10 +133,12 @@ class Connection:
         *,
         decode: Callable[[bytes], Any],
         deliver: AnswerTo,
+        epoch: int = 0,
     ) -> None:
         """Make one call; `deliver` is called exactly once, possibly before this returns.
 
-        decode: of the answer's head. Failed(UNREACHABLE) without a link or when it is lost,
+        decode: of the answer's head. epoch: the ring epoch that a row call was begun in; others have
+        none. Failed(UNREACHABLE) without a link or when it is lost,
         Failed(DEADLINE) at the deadline: then an answer that comes later is ignored.
         """
         link = self._link
@@ -155,7 +155,7 @@ class Connection:
             return
         call = self._last_call = self._last_call + 1 if self._last_call < CALL_ID_MAX else 1
         try:
-            link.send(kind, head, body, call=call, epoch=self.epoch % EPOCH_SERIALS, ticks=ticks)
+            link.send(kind, head, body, call=call, epoch=epoch % EPOCH_SERIALS, ticks=ticks)
         except FrameError as error:
             deliver(Failed(Fault.TOO_LARGE, str(error)), b"")
             return
@@ -167,8 +167,7 @@ class Connection:
         """Send a message that has no answer; lost where there is no link."""
         if self._link is not None:
             head = encode((device_id, message))
-            epoch = self.epoch % EPOCH_SERIALS
-            self._link.send(call.kind, head, call=NO_CALL, epoch=epoch, ticks=TICKS_MAX)
+            self._link.send(call.kind, head, call=NO_CALL, epoch=0, ticks=TICKS_MAX)
 
     async def request(
         self, call: Call, device_id: int, message: Any, deadline: float, body: Bytes = b""

@@ -70,9 +70,9 @@ def ticks_of(remaining_s: float) -> int:
     return min(TICKS_MAX, int(remaining_s / TICK_S) + 1)
 
 
-def older_epoch(serial: int, than: int) -> bool:
+def newer_epoch(serial: int, than: int) -> bool:
     """Serial number comparison (RFC 1982) of two epochs' low 16 bits."""
-    return 0 < (than - serial) % EPOCH_SERIALS < EPOCH_SERIALS // 2
+    return 0 < (serial - than) % EPOCH_SERIALS < EPOCH_SERIALS // 2
 
 
 class FrameParser:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from storage.node import NodeFacts, Progress
 from storage.types import BlobHeader, BlobName, Failed, RowAnswer, RowMessage
 
 PIECE_MAX_BYTES: Final = 1024 * 1024
@@ -19,6 +20,9 @@ WRITE_WINDOW: Final = 4
 
 READ_WINDOW: Final = 8
 """How many pieces of one blob a client may have asked for without an answer."""
+
+RING_PIECE_BYTES: Final = 8 * 1024 * 1024
+"""The most bytes of a ring in one answer: a large cluster's ring is over a frame's limit."""
 
 ENTRIES_PER_CALL_MAX: Final = 512
 """The most entries that one list call asks a device for; a client asks again for more."""
@@ -119,6 +123,25 @@ class StageBlob(msgspec.Struct, frozen=True, array_like=True, tag=54):
     header: BlobHeader
 
 
+class GetNode(msgspec.Struct, frozen=True, array_like=True, tag=55):
+    """Which process of which node are you? -> NodeFacts"""
+
+
+class GetRing(msgspec.Struct, frozen=True, array_like=True, tag=56):
+    """Your ring from a byte on, where its epoch is above `newer_than`. -> RingOf"""
+
+    newer_than: int
+    offset: int = 0
+
+
+class GetProgress(msgspec.Struct, frozen=True, array_like=True, tag=57):
+    """How far are your devices with a ring change? -> Progress"""
+
+
+class GetReport(msgspec.Struct, frozen=True, array_like=True, tag=58):
+    """What do you say of yourself to an operator? -> ReportOf, the report in the body"""
+
+
 class Done(msgspec.Struct, frozen=True, array_like=True, tag=60):
     """Carried out."""
 
@@ -148,6 +171,18 @@ class Listed(msgspec.Struct, frozen=True, array_like=True, tag=64):
     """A list's entries are in the body; `more`: the answer was cut, ask again after the last one."""
 
     more: bool
+
+
+class RingOf(msgspec.Struct, frozen=True, array_like=True, tag=66):
+    """The answerer's epoch, and a piece of its ring file in the body. size_bytes: of the whole file; 0
+    where it has none above the epoch that was named."""
+
+    epoch: int
+    size_bytes: int
+
+
+class ReportOf(msgspec.Struct, frozen=True, array_like=True, tag=67):
+    """The report is in the body."""
 
 
 class Invalid(msgspec.Struct, frozen=True, array_like=True, tag=65):
@@ -181,6 +216,10 @@ FORGET_GARBAGE: Final = Call(13, "forget_garbage", ForgetGarbage, Done)
 ADOPT_BLOB: Final = Call(14, "adopt_blob", AdoptBlob, Done)
 REPORT_CORRUPT_BLOB: Final = Call(15, "report_corrupt_blob", ReportCorruptBlob, Done)
 STAGE_BLOB: Final = Call(16, "stage_blob", StageBlob, Done)
+GET_NODE: Final = Call(17, "get_node", GetNode, NodeFacts)
+GET_RING: Final = Call(18, "get_ring", GetRing, RingOf)
+GET_PROGRESS: Final = Call(19, "get_progress", GetProgress, Progress)
+GET_REPORT: Final = Call(20, "get_report", GetReport, ReportOf)
 
 CALLS: Final = (
     ROW,
@@ -199,6 +238,10 @@ CALLS: Final = (
     ADOPT_BLOB,
     REPORT_CORRUPT_BLOB,
     STAGE_BLOB,
+    GET_NODE,
+    GET_RING,
+    GET_PROGRESS,
+    GET_REPORT,
 )
 """Every call there is. A number is never used for anything else."""
 

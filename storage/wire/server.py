@@ -14,6 +14,7 @@ from runtime.clock import Clock
 from runtime.randomness import Randomness
 from runtime.tasks import TaskOwner
 from storage.contract import DeviceClient
+from storage.node import LoneNode, NodeService
 from storage.wire.handshake import HANDSHAKE_TIME_S, ServerHandshake, check_secret
 from storage.wire.link import Link
 from storage.wire.serve_calls import TellsStatus
@@ -32,7 +33,8 @@ class WireServer:
     """Serves devices to peers that know the cluster secret.
 
     devices: looked up by id at each call, so devices may come and go. on_failure: called with
-    (what, error) for a call that failed by a bug of ours.
+    (what, error) for a call that failed by a bug of ours. service: what the process offers beside its
+    devices, and the epoch in which it takes row calls.
     """
 
     def __init__(
@@ -44,12 +46,12 @@ class WireServer:
         on_failure: Callable[[str, BaseException], None],
         *,
         version: str = "",
+        service: NodeService | None = None,
     ) -> None:
         self.devices = devices
         self.clock = clock
         self.version = version
-        self.epoch = 0
-        """The ring epoch; calls made in an older one are refused. Whoever follows the ring sets it."""
+        self.service: NodeService = service or LoneNode()
         self.on_failure = on_failure
         self.tasks = TaskOwner("node protocol", on_failure)
         self._secret = check_secret(secret)

@@ -12,6 +12,8 @@ from typing import Any, Final, Protocol
 from runtime.clock import Clock
 from runtime.tasks import TaskOwner
 from storage.contract import DeviceClient, DeviceFault
+from storage.fence import CLOSED
+from storage.node import KEEPER_DEVICE, NodeService
 from storage.types import Failed, Fault, RowAnswer
 from storage.wire.frames import (
     ANSWER_BIT,
@@ -21,7 +23,7 @@ from storage.wire.frames import (
     Bytes,
     Frame,
     FrameError,
-    older_epoch,
+    newer_epoch,
 )
 from storage.wire.handshake import ServerHandshake
 from storage.wire.link import Link
@@ -42,6 +44,7 @@ from storage.wire.messages import (
 )
 from storage.wire.serve_blobs import BlobStreams
 from storage.wire.serve_calls import carry_out
+from storage.wire.serve_node import NODE_KINDS, node_answer
 
 IN_FLIGHT_MAX: Final = 1024
 """A connection with more calls under way is not read until half of them are answered."""
@@ -60,7 +63,7 @@ class Host(Protocol):
     devices: Mapping[int, DeviceClient]
     clock: Clock
     version: str
-    epoch: int
+    service: NodeService
     tasks: TaskOwner
     on_failure: Callable[[str, BaseException], None]
 
@@ -124,18 +127,17 @@ class Session:
             device_id, message = decoder(frame.head)
         except (ValueError, RecursionError) as error:
             raise FrameError(f"undecodable request: {error}") from error
-        if frame.kind == PING.kind:
-            self._pong(frame)
+        if frame.kind in NODE_KINDS:
+            self._node(frame, message)
             return
         device = self._server.devices.get(device_id)
         if self._draining:
             self.answer(frame, Failed(Fault.OFFLINE, "the server stops"))
         elif device is None:
             self.answer(frame, Failed(Fault.OFFLINE, f"device {device_id} is not served here"))
-        elif older_epoch(frame.epoch, self._server.epoch % EPOCH_SERIALS):
-            self.answer(frame, Failed(Fault.EPOCH))
         elif frame.kind == ROW.kind:
-            self._row(frame, device, message)
+            if device_id == KEEPER_DEVICE or self._of_our_epoch(frame):
+                self._row(frame, device, message)
         elif frame.kind in BLOB_KINDS:
             self._blobs.take(frame, device, message)
         else:
@@ -152,7 +154,7 @@ class Session:
         """Answer a call, unless nobody waits for it."""
         if frame.call == NO_CALL:
             return
-        epoch = self._server.epoch % EPOCH_SERIALS
+        epoch = self._server.service.epoch % EPOCH_SERIALS
         kind = frame.kind | ANSWER_BIT
         head = encode(answer)
         try:
@@ -194,9 +196,30 @@ class Session:
 
     # -- calls -------------------------------------------------------------------------------------
 
-    def _pong(self, frame: Frame) -> None:
+    def _node(self, frame: Frame, message: Any) -> None:
+        """A call to the process itself. It is answered while we drain, too."""
         server = self._server
-        self.answer(frame, Pong(server.version, server.epoch, sorted(server.devices)))
+        try:
+            if frame.kind == PING.kind:
+                devices = sorted(server.devices)
+                self.answer(frame, Pong(server.version, server.service.epoch, devices))
+            else:
+                self.answer(frame, *node_answer(server.service, message))
+        except Exception as error:
+            self.failed(frame, error)
+
+    def _of_our_epoch(self, frame: Frame) -> bool:
+        """Whether a row call may be carried out. It is refused in any other epoch, so that each round
+        of the row protocol is counted in one; a newer one says that there is a ring to fetch."""
+        service = self._server.service
+        ours = service.epoch % EPOCH_SERIALS
+        if service.epoch != CLOSED:
+            if frame.epoch == ours:
+                return True
+            if newer_epoch(frame.epoch, ours):
+                service.heard_of_newer()
+        self.answer(frame, Failed(Fault.EPOCH))
+        return False
 
     def _row(self, frame: Frame, device: DeviceClient, message: Any) -> None:
         self.begun()

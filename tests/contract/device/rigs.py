@@ -129,8 +129,9 @@ async def wired(inner: Rig, socket: Path, files: LocalFiles | None = None) -> As
     """
     clock, randomness = inner.clock, SystemRandomness()
     failures: list[tuple[str, BaseException]] = []
+    device_id = inner.device.device_id
     server = WireServer(
-        {DEVICE_ID: inner.device}, SECRET, clock, randomness, lambda *f: failures.append(f)
+        {device_id: inner.device}, SECRET, clock, randomness, lambda *f: failures.append(f)
     )
     await server.listen_unix(str(socket))
     tasks = TaskOwner("suite", lambda *f: failures.append(f))
@@ -138,7 +139,7 @@ async def wired(inner: Rig, socket: Path, files: LocalFiles | None = None) -> As
     peer.start()
     await peer.calls.ready(clock.monotonic() + 5)
     try:
-        yield Rig(WireDevice(peer, DEVICE_ID, files), inner.misfortunes, clock, is_local=False)
+        yield Rig(WireDevice(peer, device_id, files), inner.misfortunes, clock, is_local=False)
     finally:
         peer.close()
         await tasks.close()

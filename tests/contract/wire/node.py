@@ -12,6 +12,7 @@ from runtime.tasks import TaskOwner
 from storage.contract import DeviceClient
 from storage.faults import FaultyDevice, Holding
 from storage.memory import MemoryDevice
+from storage.node import NodeFacts, Progress
 from storage.types import RowAnswer, RowMessage
 from storage.wire.client import Peer, WireDevice
 from storage.wire.connection import Address, Connection, UnixAddress
@@ -34,6 +35,30 @@ async def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
         await asyncio.sleep(0.005)
 
 
+class Service:
+    """A NodeService that says what a test wants it to."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.ring = b""
+        self.heard = 0
+
+    def facts(self) -> NodeFacts:
+        return NodeFacts("node-b", 1, 2, {1: 1, 2: 1, 3: 0})
+
+    def ring_bytes(self) -> bytes:
+        return self.ring
+
+    def progress(self) -> Progress:
+        return Progress(self.epoch, 3, 4, 5, 6, 7)
+
+    def report(self) -> bytes:
+        return b"all is well"
+
+    def heard_of_newer(self) -> None:
+        self.heard += 1
+
+
 class Node:
     """One server, its devices, and what failed in it."""
 
@@ -47,6 +72,7 @@ class Node:
         self.tasks = TaskOwner("test", lambda *failure: self.failures.append(failure))
         self.peers: list[Peer] = []
         self.connections: list[Connection] = []
+        self.service = Service()
         self.server = self._server()
 
     def _server(self) -> WireServer:
@@ -57,6 +83,7 @@ class Node:
             SystemRandomness(),
             lambda *failure: self.failures.append(failure),
             version="1.2.3",
+            service=self.service,
         )
 
     async def start(self) -> None:

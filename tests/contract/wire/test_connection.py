@@ -60,7 +60,7 @@ def fault(answers: list[tuple[object, bytes]] | object) -> Fault:
 
 async def test_a_ping_tells_release_epoch_and_devices(node: Node) -> None:
     peer = await node.connected()
-    node.server.epoch = 12
+    node.service.epoch = 12
     assert await peer.ping(soon()) == Pong("1.2.3", 12, [1, 2])
 
 
@@ -124,21 +124,6 @@ async def test_deadlines_beyond_the_header_are_cut(node: Node) -> None:
     answers = ask(WireDevice(peer, 1), READ, soon(1e9))
     await until(lambda: bool(answers))
     assert isinstance(answers[0][0], Row)
-
-
-async def test_an_older_epoch_is_refused(node: Node) -> None:
-    peer = await node.connected()
-    device = WireDevice(peer, 1)
-    node.server.epoch = 70_000
-    for epoch, refused in ((69_999, True), (70_000, False), (70_001, False)):
-        peer.calls.epoch = epoch
-        answers = ask(device, READ)
-        await until(lambda answers=answers: bool(answers))  # type: ignore[misc]
-        assert isinstance(answers[0][0], Failed) is refused
-    peer.calls.epoch = 69_999
-    with pytest.raises(DeviceFault) as caught:
-        await device.list_blobs(None, 1)
-    assert caught.value.fault is Fault.EPOCH
 
 
 # -- the connection is lost ----------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from runtime.randomness import SeededRandomness
+from storage.node import NodeFacts, Progress
 from storage.types import (
     Accept,
     BlobHeader,
@@ -87,22 +88,38 @@ ANSWERS: list[tuple[m.Call, Any, bytes]] = [
 ]
 
 
+NODE_REQUESTS: list[tuple[m.Call, Any, bytes]] = [
+    (m.GET_NODE, m.GetNode(), b""),
+    (m.GET_RING, m.GetRing(70_000, 8_388_608), b""),
+    (m.GET_PROGRESS, m.GetProgress(), b""),
+    (m.GET_REPORT, m.GetReport(), b""),
+]
+"""Calls that came later have files of their own."""
+
+NODE_ANSWERS: list[tuple[m.Call, Any, bytes]] = [
+    (m.GET_NODE, NodeFacts("node-a", 1, 2, {3: 0, 4: 1}), b""),
+    (m.GET_RING, m.RingOf(70_001, 9_000_000), b"the rest of a ring"),
+    (m.GET_PROGRESS, Progress(70_001, 1, 2, 3, 4, 5), b""),
+    (m.GET_REPORT, m.ReportOf(), b"a report"),
+]
+
+
 def frame(kind: int, number: int, head: bytes, body: bytes) -> bytes:
     ticks = 0 if kind & ANSWER_BIT else 1000
     return encode_prefix(kind, head, len(body), call=number, epoch=7, ticks=ticks) + body
 
 
-def request_frames() -> list[bytes]:
+def request_frames(requests: list[tuple[m.Call, Any, bytes]]) -> list[bytes]:
     return [
         frame(call.kind, number, m.encode((42, message)), body)
-        for number, (call, message, body) in enumerate(REQUESTS, 1)
+        for number, (call, message, body) in enumerate(requests, 1)
     ]
 
 
-def answer_frames() -> list[bytes]:
+def answer_frames(answers: list[tuple[m.Call, Any, bytes]]) -> list[bytes]:
     return [
         frame(call.kind | ANSWER_BIT, number, m.encode(answer), body)
-        for number, (call, answer, body) in enumerate(ANSWERS, 1)
+        for number, (call, answer, body) in enumerate(answers, 1)
     ]
 
 
@@ -119,8 +136,10 @@ def shaken() -> list[bytes]:
 
 
 FILES = {
-    "v1-requests.frames": request_frames,
-    "v1-answers.frames": answer_frames,
+    "v1-requests.frames": lambda: request_frames(REQUESTS),
+    "v1-answers.frames": lambda: answer_frames(ANSWERS),
+    "v1-node-requests.frames": lambda: request_frames(NODE_REQUESTS),
+    "v1-node-answers.frames": lambda: answer_frames(NODE_ANSWERS),
     "v1-handshake.bytes": shaken,
 }
 
@@ -130,28 +149,40 @@ def test_version_1_is_written_as_it_was(name: str) -> None:
     assert b"".join(FILES[name]()) == (GOLDEN / name).read_bytes()
 
 
-def test_version_1_requests_are_read_as_they_were() -> None:
-    frames = FrameParser().feed((GOLDEN / "v1-requests.frames").read_bytes())
-    assert len(frames) == len(REQUESTS)
-    for read, (call, message, body) in zip(frames, REQUESTS, strict=True):
+@pytest.mark.parametrize(
+    ("name", "requests"),
+    [("v1-requests.frames", REQUESTS), ("v1-node-requests.frames", NODE_REQUESTS)],
+)
+def test_version_1_requests_are_read_as_they_were(
+    name: str, requests: list[tuple[m.Call, Any, bytes]]
+) -> None:
+    frames = FrameParser().feed((GOLDEN / name).read_bytes())
+    assert len(frames) == len(requests)
+    for read, (call, message, body) in zip(frames, requests, strict=True):
         assert (read.kind, read.epoch, read.ticks, read.body) == (call.kind, 7, 1000, body)
         assert m.request_decoder(call).decode(read.head) == (42, message)
 
 
-def test_version_1_answers_are_read_as_they_were() -> None:
-    frames = FrameParser().feed((GOLDEN / "v1-answers.frames").read_bytes())
-    for read, (call, answer, body) in zip(frames, ANSWERS, strict=True):
+@pytest.mark.parametrize(
+    ("name", "answers"), [("v1-answers.frames", ANSWERS), ("v1-node-answers.frames", NODE_ANSWERS)]
+)
+def test_version_1_answers_are_read_as_they_were(
+    name: str, answers: list[tuple[m.Call, Any, bytes]]
+) -> None:
+    frames = FrameParser().feed((GOLDEN / name).read_bytes())
+    assert len(frames) == len(answers)
+    for read, (call, answer, body) in zip(frames, answers, strict=True):
         assert (read.kind, read.body) == (call.kind | ANSWER_BIT, body)
         assert m.answer_decoder(call).decode(read.head) == answer
 
 
 def test_every_call_has_a_golden_frame() -> None:
-    assert {call.kind for call, _, _ in REQUESTS} == {call.kind for call in m.CALLS}
+    assert {call.kind for call, _, _ in REQUESTS + NODE_REQUESTS} == {call.kind for call in m.CALLS}
 
 
 def test_the_documented_bytes_are_the_real_ones() -> None:
     """The example in doc/formats/wire.md, spelled out by hand."""
-    first = request_frames()[0]
+    first = request_frames(REQUESTS)[0]
     head = b"\x92\x2a\x94\x01\xc4\x05shard\xc4\x04name\x01"
     assert first[:16] == b"\x01" + len(head).to_bytes(3, "little") + bytes(4) + (
         (1).to_bytes(4, "little") + (7).to_bytes(2, "little") + (1000).to_bytes(2, "little")

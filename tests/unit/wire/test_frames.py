@@ -12,7 +12,7 @@ from storage.wire.frames import (
     FrameError,
     FrameParser,
     encode_prefix,
-    older_epoch,
+    newer_epoch,
     ticks_of,
 )
 
@@ -45,7 +45,7 @@ def test_ticks_round_up_and_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("serial", "than", "older"),
+    ("than", "serial", "newer"),
     [
         (0, 0, False),
         (0, 1, True),
@@ -55,5 +55,5 @@ def test_ticks_round_up_and_end() -> None:
         (5, 32_000, True),
     ],
 )
-def test_epochs_are_compared_as_serial_numbers(serial: int, than: int, older: bool) -> None:
-    assert older_epoch(serial, than) is older
+def test_epochs_are_compared_as_serial_numbers(serial: int, than: int, newer: bool) -> None:
+    assert newer_epoch(serial, than) is newer
