@@ -14,7 +14,9 @@ from typing import Final
 import uvloop
 
 from proxy.auth.user_file import FileUsers
+from proxy.core.breaker import State as BreakerState
 from proxy.core.collector import Collector
+from proxy.core.guard import Guards
 from proxy.core.placement import Placement
 from proxy.core.policies import policy_named
 from proxy.core.store import CoreStore
@@ -113,6 +115,7 @@ class _Worker:
         self._randomness = SystemRandomness()
         self._telemetry = Telemetry()
         self._peers: list[Peer] = []
+        self._guards = Guards(self._clock, self._breaker_changed)
 
     async def main(self, ready: Callable[[], None]) -> int:
         """Open, serve until SIGTERM, drain, wait for those who still drain, close."""
@@ -234,7 +237,14 @@ class _Worker:
     def _placement(self, clients: dict[int, DeviceClient]) -> Placement:
         names = [placement.name for placement in self._data.ring.placements]
         policies = {name: policy_named(name) for name in names if name != ROWS}
-        return Placement(self._data.ring, clients, policies)
+        guarded: dict[int, DeviceClient] = {
+            number: self._guards.device(client) for number, client in clients.items()
+        }
+        return Placement(self._data.ring, guarded, policies)
+
+    def _breaker_changed(self, device_id: int, state: BreakerState) -> None:
+        self._telemetry.event(f"breaker_{state.value}")
+        log.warning("the breaker of device %d is %s", device_id, state.value)
 
     def _store(self, placement: Placement, tasks: TaskOwner) -> CoreStore:
         policies = placement.policies

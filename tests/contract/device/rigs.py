@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from proxy.core.guard import Guards
 from runtime.clock import SystemClock
 from runtime.randomness import SystemRandomness
 from runtime.tasks import TaskOwner
@@ -154,7 +155,16 @@ async def wire_memory_rig(tmp_path: Path) -> AsyncIterator[Rig]:
         yield rig
 
 
+@asynccontextmanager
+async def guarded_memory_rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """The in-memory twin behind its circuit breaker."""
+    async with memory_rig(tmp_path) as inner:
+        device = Guards(inner.clock).device(inner.device)
+        yield Rig(device, inner.misfortunes, inner.clock, is_local=True)
+
+
 RIGS: dict[str, Callable[[Path], AbstractAsyncContextManager[Rig]]] = {
+    "guarded-memory": guarded_memory_rig,
     "memory": memory_rig,
     "wire-memory": wire_memory_rig,
 }
