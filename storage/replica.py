@@ -6,6 +6,7 @@ update on top of it, or zero); versions compare as bytes. The device engine and 
 call these functions, make the outcome durable and only then answer.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from storage.types import (
@@ -91,3 +92,40 @@ def on_accept(state: RowState, version: bytes) -> Verdict:
     if ballot >= state.promised and version > state.version:
         return Verdict(_stored(state, version, max(state.promised, ballot)), OK)
     return Verdict(None, No(_highest(state), never_held=False))
+
+
+class Installed(NamedTuple):
+    """state: what to make durable before answering, or None. taken: whether the version was taken."""
+
+    state: RowState | None
+    taken: bool
+
+
+def on_install(state: RowState, incoming: RowState) -> Installed:
+    """A newcomer takes over what a majority of the old replicas knows of a row, merged by `merged`.
+
+    A conditional version counts as this replica's vote for its ballot, so it is taken only where no
+    higher ballot is promised, by it or by any of them: two majorities could decide two values else.
+    Then the row must be decided anew first. Earlier versions were held by others: they answer for
+    their stamps, and are no votes for their ballots.
+    """
+    promised = max(state.promised, incoming.promised)
+    raised = state._replace(promised=promised) if promised != state.promised else None
+    if incoming.version <= state.version:
+        return Installed(raised, taken=True)
+    ballot = incoming.version[STAMP_BYTES:]
+    if ballot != ZERO_STAMP and ballot < promised:
+        return Installed(raised, taken=False)
+    of_others = {held[:STAMP_BYTES] + ZERO_STAMP for held in incoming.earlier}
+    held = {*state.earlier, state.version, *of_others} - {ZERO_VERSION, incoming.version}
+    earlier = tuple(sorted(held)[-(HISTORY_VERSIONS - 1) :])
+    return Installed(RowState(incoming.version, promised, earlier), taken=True)
+
+
+def merged(states: Iterable[RowState]) -> RowState:
+    """What several replicas know of a row together."""
+    known = list(states)
+    version = max(state.version for state in known)
+    held = {v for state in known for v in (*state.earlier, state.version)} - {ZERO_VERSION, version}
+    earlier = tuple(sorted(held)[-(HISTORY_VERSIONS - 1) :])
+    return RowState(version, max(state.promised for state in known), earlier)

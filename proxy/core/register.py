@@ -4,7 +4,9 @@ A machine is begun, fed the answers of the current round and says what to send n
 `proxy/core/rows.py` drives them over devices; the property tests drive the same code over a lossy,
 reordering network and check every history for linearizability.
 
-A round's answers are counted as bit masks over the members of a `Quorum`, all in one ring epoch.
+A round's answers are counted as bit masks over the members of a `Quorum`, all in one ring epoch. Where
+the ring has moved on meanwhile, the driver gives the machine the newer epoch's quorum (`renew`), and it
+begins its round there, a plain write under the same stamp.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,12 +42,22 @@ CONFIRM_REFUSALS_MAX: Final = 2
 class Quorum(NamedTuple):
     """Who must agree, in one epoch. Members are numbered; masks have a bit for each.
 
-    enough: by mask, whether these members make a majority. order: members, the cheapest to ask first.
+    enough: by mask, whether these members make a majority, in a joint epoch one of the old set and one
+    of the new. readable: whether what they hold is enough to know the newest version: a majority of the
+    old set. hopeless: whether without them no majority is left. order: members, the cheapest to ask
+    first.
     """
 
     size: int
     enough: tuple[bool, ...]
     order: tuple[int, ...]
+    readable: tuple[bool, ...]
+    hopeless: tuple[bool, ...]
+
+    @property
+    def joint(self) -> bool:
+        """Whether two sets must agree."""
+        return self.readable != self.enough
 
     @property
     def everyone(self) -> int:
@@ -55,8 +67,22 @@ class Quorum(NamedTuple):
 
 def majority(size: int, order: tuple[int, ...] | None = None) -> Quorum:
     """A quorum of more than half of `size` members."""
-    enough = tuple(mask.bit_count() * 2 > size for mask in range(1 << size))
-    return Quorum(size, enough, order if order is not None else tuple(range(size)))
+    everyone = (1 << size) - 1
+    return joint(size, everyone, everyone, order)
+
+
+def joint(size: int, old: int, new: int, order: tuple[int, ...] | None = None) -> Quorum:
+    """The quorum of a joint epoch over `size` members; old, new: masks of the two sets.
+
+    A read asks a majority of the old set, because a newcomer may not have pulled its rows yet; what it
+    answers must be on both, because the next epoch asks the new set alone.
+    """
+    masks = range(1 << size)
+    of_old = tuple((mask & old).bit_count() * 2 > old.bit_count() for mask in masks)
+    of_new = tuple((mask & new).bit_count() * 2 > new.bit_count() for mask in masks)
+    both = tuple(a and b for a, b in zip(of_old, of_new, strict=True))
+    either = tuple(a or b for a, b in zip(of_old, of_new, strict=True))
+    return Quorum(size, both, order if order is not None else tuple(range(size)), of_old, either)
 
 
 class Value(NamedTuple):
@@ -153,6 +179,9 @@ class Machine(Protocol):
 
     def answer(self, member: int, answer: RowAnswer, payload: bytes) -> Step:
         """Take one answer of the current round; None: wait for more."""
+
+    def renew(self, quorum: Quorum) -> Send:
+        """The round anew among the members of a newer epoch."""
 
     def expire(self) -> End:
         """The deadline has passed: how does it end?"""
@@ -261,6 +290,13 @@ class PlainWrite:
         message = Write(self._shard, self._name, self._version, flags, size, head)
         return Send([(member, message, payload) for member in self._tally.quorum.order])
 
+    def renew(self, quorum: Quorum) -> Send:
+        """The same stamp: those who took it in the older epoch hold it."""
+        self._tally = _Tally(quorum)
+        self._first = self._version
+        self._attempts -= 1
+        return self.begin()
+
     def resume(self, version: bytes, answers: Sequence[RowAnswer]) -> Step:
         """Go on from a first round under `version` that was sent elsewhere and got these answers;
         a member that gave none is as good as silent till the deadline."""
@@ -285,7 +321,7 @@ class PlainWrite:
             self._first = b""
             self._above = True
             return self.begin()
-        if enough[tally.sealed]:
+        if tally.quorum.hopeless[tally.sealed]:
             return ShardSealed(self._version)
         if tally.surely_nowhere:
             return Undone(tuple(tally.faults))
@@ -314,6 +350,11 @@ class QuorumRead:
     begins again. A member that fails is replaced by the next one. Where members have promised not to
     take the highest version any more, to an update that never came, an update that changes nothing
     confirms its value.
+
+    In a joint epoch such an update confirms every conditional version. A newcomer would take one under
+    its own ballot although members of the old set have promised a higher one: it does not know of their
+    promises yet. Beside an old member's vote that makes a majority of the new set, and two values could
+    be decided.
     """
 
     __slots__ = (
@@ -334,6 +375,12 @@ class QuorumRead:
         self._corrupt = 0
         self._sealed = False
 
+    def renew(self, quorum: Quorum) -> Send:
+        self._quorum = quorum
+        self._corrupt = 0
+        self._attempts -= 1
+        return self.begin()
+
     def begin(self) -> Send:
         self._attempts += 1
         self._state = "ask"
@@ -343,7 +390,7 @@ class QuorumRead:
         self._faults: list[Failed] = []
         messages: list[tuple[int, RowMessage, bytes]] = []
         for member in self._quorum.order:
-            if self._quorum.enough[self._asked]:
+            if self._quorum.readable[self._asked]:
                 break
             messages.append(self._ask(member, Want.VERSION if messages else self._want))
         return Send(messages)
@@ -399,7 +446,7 @@ class QuorumRead:
         mask = 0
         for member in self._rows:
             mask |= 1 << member
-        if not self._quorum.enough[mask]:
+        if not self._quorum.readable[mask]:
             return self._unless_all_answered()
         best = self._best_version()
         self._clock.saw(best)
@@ -431,6 +478,8 @@ class QuorumRead:
         if self._rows[member].version < self._best_version():
             return self._again()  # it was set aside there meanwhile
         self._best = self._rows[member]
+        if self._quorum.joint and self._best.version[STAMP_BYTES:] != ZERO_STAMP:
+            return self._settle()
         self._state = "confirm"
         self._tally = _Tally(self._quorum)
         message = confirmation(self._shard, self._name, self._best)
@@ -441,9 +490,9 @@ class QuorumRead:
         tally.add(self._clock, member, answer)
         if self._quorum.enough[tally.ok]:
             return self._found(self._best)
-        if self._quorum.enough[tally.no]:
+        if self._quorum.hopeless[tally.no]:
             return self._refused()
-        if self._quorum.enough[tally.sealed]:
+        if self._quorum.hopeless[tally.sealed]:
             return ShardSealed()
         if tally.complete:
             self._faults = tally.faults
@@ -455,6 +504,9 @@ class QuorumRead:
         self._refusals += 1
         if self._refusals < CONFIRM_REFUSALS_MAX or self._best.version[STAMP_BYTES:] == ZERO_STAMP:
             return self._again()
+        return self._settle()
+
+    def _settle(self) -> Send:
         self._state = "settle"
         self._update = Update(self._quorum, self._clock, self._shard, self._name, self._keep)
         return self._update.begin()
@@ -509,6 +561,13 @@ class Update:
         self._own: Value | None = None
         self._tally = _Tally(quorum)
 
+    def renew(self, quorum: Quorum) -> Send:
+        """A new ballot; what was sent before still may win, and is looked for."""
+        self._quorum = quorum
+        self._tally = _Tally(quorum)
+        self._attempts -= 1
+        return self.begin()
+
     def begin(self) -> Send:
         self._attempts += 1
         self._state = "prepare"
@@ -531,10 +590,10 @@ class Update:
 
     def _unless_lost(self, others: int) -> Step:
         """What follows from the refusals of a round in which `others` members did not refuse."""
-        tally, enough = self._tally, self._quorum.enough
-        if enough[tally.sealed]:
+        tally, hopeless = self._tally, self._quorum.hopeless
+        if hopeless[tally.sealed]:
             return Unknown() if self._sent else ShardSealed()
-        if enough[tally.no]:
+        if hopeless[tally.no]:
             return self._again()
         answered = (tally.ok | tally.no | tally.sealed).bit_count() + len(tally.faults) + others
         return self._again() if answered >= self._quorum.size else None
