@@ -38,6 +38,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     collect_grace_s: float = 3600.0
     orphan_grace_s: float = 7 * 86400.0
     device_reserve_bytes: int = 128 * 1024 * 1024
+    repair_latency_factor: float = 2.0
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -71,6 +72,7 @@ _RANGES: Final = (
     ("orphan_grace_s", 0, 10 * 365 * 86400),
     ("collect_grace_s", 0, 10 * 365 * 86400),
     ("device_reserve_bytes", 0, 2**50),
+    ("repair_latency_factor", 1, 1000),
 )
 
 _PATHS: Final = ("data", "tls_certificate", "tls_key")

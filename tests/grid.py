@@ -1,17 +1,22 @@
 """An in-process store on the in-memory twins of its devices: the real core, no sockets, no disk."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 
+from proxy.core.owners import Owners
 from proxy.core.placement import Placement
 from proxy.core.store import CoreStore
 from proxy.core.types import Buffer, Policy
+from proxy.repair.audit import Auditor
+from proxy.repair.collect import Collector
+from proxy.repair.contract import Worked, Worker
+from proxy.repair.throttle import ForegroundLatency, Throttle
 from ring.builder import build
 from ring.types import Device, default_placements
-from runtime.clock import HybridClock, SystemClock
+from runtime.clock import Clock, HybridClock, SystemClock
 from runtime.randomness import SystemRandomness
 from runtime.tasks import TaskOwner
-from storage.contract import DeviceClient
+from storage.contract import DeviceClient, DeviceFault
 from storage.memory import MemoryDevice
 
 POLICIES = {
@@ -46,6 +51,47 @@ class Grid:
             TaskOwner("test", lambda _name, error: self.failures.append(error)),
             part_min_bytes=1024,
         )
+
+
+class Rounds:
+    """Repair workers, each run by hand until it has nothing more to do."""
+
+    def __init__(self, workers: Iterable[Worker]) -> None:
+        self._workers = list(workers)
+
+    async def round(self) -> None:
+        """One look of each. One whose device is away would be tried again by the runner."""
+        for worker in self._workers:
+            try:
+                while await worker.work() is Worked.BUSY:
+                    continue
+            except DeviceFault:
+                continue
+
+
+def throttle(clock: Clock) -> Throttle:
+    """One that nothing holds back."""
+    return Throttle(ForegroundLatency(clock), clock, 2.0)
+
+
+def collectors(
+    store: CoreStore,
+    placement: Placement,
+    devices: Iterable[DeviceClient],
+    clock: Clock,
+    *,
+    grace_s: float = 0.0,
+    orphan_grace_s: float = 0.0,
+) -> Rounds:
+    """The workers that remove blobs, of all `devices`."""
+    owners, pace = Owners(store.rows), throttle(clock).pace()
+    workers: list[Worker] = []
+    for device in devices:
+        workers.append(
+            Collector(device, owners, store.blobs, placement, clock, pace, grace_s),
+        )
+        workers.append(Auditor(device, owners, clock, pace, grace_s, orphan_grace_s))
+    return Rounds(workers)
 
 
 class BytesBody:

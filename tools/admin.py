@@ -1,6 +1,8 @@
 """The admin port: /status as JSON and /metrics for Prometheus, read-only, for the whole node.
 
 Each worker answers for itself on a socket in the run directory; worker 0 owns the port and adds up.
+What changes anything (`atoll repair pause`) is asked of each worker's socket alone, which only the
+store's own user can open.
 """
 
 import asyncio
@@ -12,6 +14,8 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from proxy.repair.contract import WorkerStatus
+from proxy.repair.runner import Runner, UnknownWorker
 from runtime.config import Config
 from runtime.telemetry import Counts, Telemetry, prometheus_text
 from storage.contract import DeviceClient
@@ -21,13 +25,15 @@ ASK_TIMEOUT_S: Final = 5.0
 
 
 class WorkerReport(msgspec.Struct):
-    """What one worker says of itself. devices: by id, what each says of itself."""
+    """What one worker says of itself. devices: by id, what each says of itself. repair: its background
+    work."""
 
     worker: int
     pid: int
     rss_bytes: int
     devices: dict[str, Any]
     counts: Counts
+    repair: list[WorkerStatus] = []
 
 
 class NodeReport(msgspec.Struct):
@@ -55,7 +61,9 @@ class Admin:
         clients: dict[int, DeviceClient],
         wire: WireServer,
         telemetry: Telemetry,
+        repair: Runner,
     ) -> None:
+        self._repair = repair
         self._config = config
         self._number = number
         self._workers = workers
@@ -90,10 +98,32 @@ class Admin:
             for number, device in self._owned.items()
             if isinstance(device, TellsStatus)
         }
-        return WorkerReport(self._number, os.getpid(), _rss_bytes(), devices, self._telemetry.counts)
+        return WorkerReport(
+            self._number,
+            os.getpid(),
+            _rss_bytes(),
+            devices,
+            self._telemetry.counts,
+            self._repair.statuses(),
+        )
 
     async def _answer_own(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "POST":
+            return self._control(request.path)
         return _json(self._own_report())
+
+    def _control(self, path: str) -> web.Response:
+        """`/repair/<action>/<name>`, as `atoll repair` sends it."""
+        acts = {"pause": self._repair.pause, "resume": self._repair.resume, "run": self._repair.run_now}
+        _, _, rest = path.partition("/repair/")
+        action, _, name = rest.partition("/")
+        if action not in acts:
+            return web.Response(status=404, text="there is no such action\n")
+        try:
+            acts[action](name)
+        except UnknownWorker:
+            return web.Response(status=404, text=f"there is no repair worker {name!r}\n")
+        return web.Response(text="done\n")
 
     async def _answer_node(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):

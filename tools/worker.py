@@ -15,13 +15,13 @@ import uvloop
 
 from proxy.auth.user_file import FileUsers
 from proxy.core.breaker import State as BreakerState
-from proxy.core.collector import Collector
 from proxy.core.guard import Guards
 from proxy.core.placement import Placement
 from proxy.core.policies import policy_named
 from proxy.core.store import CoreStore
 from proxy.door import Door, PublicPort
 from proxy.http import HEADER_FIELD_MAX_BYTES, LINE_MAX_BYTES, READ_BUFFER_BYTES
+from proxy.repair.throttle import ForegroundLatency
 from proxy.s3.app import S3App
 from proxy.swift.app import SwiftApp
 from ring.lookup import Ring
@@ -46,6 +46,7 @@ from storage.wire.local_files import LocalFiles
 from storage.wire.server import WireServer
 from tools.admin import Admin
 from tools.data import Data
+from tools.repairing import repair_workers
 
 LISTEN_BACKLOG: Final = 1024
 KEEPALIVE_S: Final = 75.0
@@ -113,6 +114,8 @@ class _Worker:
         self._clock = SystemClock()
         self._disk = RealDisk()
         self._randomness = SystemRandomness()
+        self._stamps = HybridClock(self._clock, self._randomness.token(8))
+        self._latency = ForegroundLatency(self._clock)
         self._telemetry = Telemetry()
         self._peers: list[Peer] = []
         self._guards = Guards(self._clock, self._breaker_changed)
@@ -134,9 +137,22 @@ class _Worker:
             errands = TaskOwner(f"worker{self._number}", self._task_failed)
             stack.push_async_callback(errands.close)  # before what they work on
             store = self._store(placement, errands)
-            self._collect(store, placement, devices, errands)
+            repair = repair_workers(
+                self._config,
+                store,
+                placement,
+                devices.values(),
+                self._stamps,
+                self._latency,
+                self._clock,
+                self._randomness,
+                errands,
+            )
+            repair.start()
             door = self._door(store)
-            admin = Admin(self._config, self._number, self._workers, clients, wire, self._telemetry)
+            admin = Admin(
+                self._config, self._number, self._workers, clients, wire, self._telemetry, repair
+            )
             await admin.start(stack)
             await self._meet_peers()
             drain = await self._listen(stack, door)
@@ -252,27 +268,13 @@ class _Worker:
             placement,
             policies,
             self._config.default_policy or next(iter(policies)),
-            HybridClock(self._clock, self._randomness.token(8)),
+            self._stamps,
             self._clock,
             self._randomness,
             tasks,
             self._config.part_min_bytes,
+            self._latency.note,
         )
-
-    def _collect(
-        self, store: CoreStore, placement: Placement, owned: dict[int, DeviceClient], tasks: TaskOwner
-    ) -> None:
-        collector = Collector(
-            store.rows,
-            store.blobs,
-            placement,
-            owned.values(),
-            self._clock,
-            self._config.collect_grace_s,
-            self._config.orphan_grace_s,
-        )
-        tasks.spawn("collect", collector.run())
-        tasks.spawn("mend", store.mender.run())
 
     def _door(self, store: CoreStore) -> Door:
         users = FileUsers(self._data.credentials, self._clock, self._users_problem)

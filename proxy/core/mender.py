@@ -1,13 +1,10 @@
 """The mender: makes anew the copies and fragments that reads and writes found missing or damaged.
 
 What a read turned away from, or a device could not take, is queued here and rebuilt from the others, a
-little later and one at a time, so that requests come first. It is no scrub: what nobody touched stays
-unseen, and the queue ends with the process.
+little later and one at a time; `proxy/repair/mend.py` is the worker that does so. It is no scrub: what
+nobody touched stays unseen, and the queue ends with the process.
 """
 
-import asyncio
-import contextlib
-import math
 from typing import Final, NamedTuple
 
 import msgspec
@@ -27,23 +24,24 @@ QUEUE_MAX: Final = 10_000
 SETTLE_S: Final = 20.0
 """A loss is mended this long after it was noticed: who noticed it is still reading."""
 
-PAUSE_S: Final = 0.05
-"""Between two copies, at least."""
-
-SHARE: Final = 0.25
-"""The part of its time that the mender works: requests come first."""
-
 RETRY_S: Final = 30.0
 """A device that could not take its copy is asked again after this long."""
 
 ATTEMPTS_MAX: Final = 20
 
 
-class _Lost(NamedTuple):
+class Lost(NamedTuple):
     """A copy or fragment that is not there, or not good."""
 
     blob: Blob
     number: int
+
+
+class _Try(NamedTuple):
+    """How often a loss was tried, and when it may be next."""
+
+    tries: int
+    due_at: float
 
 
 class Mender:
@@ -53,10 +51,11 @@ class Mender:
         self._placement = placement
         self.settle_s = settle_s
         self._clock = clock
-        self._queue: dict[_Lost, int] = {}  # how often it was tried
-        self._wake = asyncio.Event()
+        self._queue: dict[Lost, _Try] = {}
         self.mended = 0
         """Copies and fragments made anew so far."""
+        self.given_up = 0
+        """Losses that ATTEMPTS_MAX tries did not mend: `rebuild` finds them again."""
 
     def __len__(self) -> int:
         """How many wait."""
@@ -65,46 +64,33 @@ class Mender:
     def lost(self, blob: Blob, number: int) -> None:
         """Take note of a loss; a `ReportLost`."""
         if len(self._queue) < QUEUE_MAX:
-            self._queue.setdefault(_Lost(blob, number), 0)
-            self._wake.set()
+            due_at = self._clock.monotonic() + self.settle_s
+            self._queue.setdefault(Lost(blob, number), _Try(0, due_at))
 
-    async def run(self) -> None:
-        """Mend for ever; to be cancelled. New losses do not wait for what is tried again later."""
-        retry_at = math.inf
-        while True:
-            await self._sleep_until(retry_at)
-            await asyncio.sleep(self.settle_s)
-            due = self._clock.monotonic() >= retry_at
-            await self._try_all([lost for lost, tries in self._queue.items() if due or not tries])
-            if due or math.isinf(retry_at):
-                retry_at = self._clock.monotonic() + RETRY_S if self._queue else math.inf
-
-    async def _sleep_until(self, instant: float) -> None:
-        """Until then, or until there is a new loss."""
-        left_s = None if math.isinf(instant) else max(0.0, instant - self._clock.monotonic())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(left_s):
-                await self._wake.wait()
-        self._wake.clear()
+    def due(self) -> Lost | None:
+        """A loss to mend now: the one that waits longest."""
+        now = self._clock.monotonic()
+        return next((lost for lost, tried in self._queue.items() if tried.due_at <= now), None)
 
     async def round(self) -> None:
         """Try all that waits once."""
-        await self._try_all(list(self._queue))
+        for lost in list(self._queue):
+            await self.try_mend(lost)
 
-    async def _try_all(self, losses: list[_Lost]) -> None:
-        for lost in losses:
-            tries = self._queue[lost] + 1
-            begun = self._clock.monotonic()
-            if await self._try_mend(lost):
-                self.mended += 1
-            elif tries < ATTEMPTS_MAX:
-                self._queue[lost] = tries
-                continue
-            del self._queue[lost]
-            worked_s = self._clock.monotonic() - begun
-            await asyncio.sleep(max(PAUSE_S, worked_s * (1 / SHARE - 1)))
+    async def try_mend(self, lost: Lost) -> bool:
+        """Whether the copy is there and good now. Else it is tried again, behind the others."""
+        tries = self._queue[lost].tries + 1
+        mended = await self._try_mend(lost)
+        del self._queue[lost]
+        if mended:
+            self.mended += 1
+        elif tries < ATTEMPTS_MAX:
+            self._queue[lost] = _Try(tries, self._clock.monotonic() + RETRY_S)
+        else:
+            self.given_up += 1
+        return mended
 
-    async def _try_mend(self, lost: _Lost) -> bool:
+    async def _try_mend(self, lost: Lost) -> bool:
         """Whether the copy is there and good now."""
         devices = self._placement.blob_devices(lost.blob.id, lost.blob.policy)
         codec = self._placement.codec(self._placement.policy(lost.blob.policy))
@@ -122,7 +108,7 @@ class Mender:
             source.close()
         return True
 
-    async def _write_copy(self, lost: _Lost, source: BlobSource, header: BlobHeader) -> None:
+    async def _write_copy(self, lost: Lost, source: BlobSource, header: BlobHeader) -> None:
         devices = self._placement.blob_devices(lost.blob.id, lost.blob.policy)
         named = msgspec.structs.replace(header, name=BlobName(lost.blob.id, lost.number))
         deadline = self._clock.monotonic() + BLOB_DEADLINE_S

@@ -6,7 +6,7 @@ into values or errors. Listings' scans live in `listing.py`, on top of this.
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -72,6 +72,10 @@ PAUSE_S: Final = 0.004
 """Base of the random pause of a conditional write that lost a race."""
 
 
+NoteLatency = Callable[[bool, float], None]
+"""Told of each operation that waited for devices: whether it was a write, and its seconds."""
+
+
 class SealedShard(Exception):
     """The shard is sealed: whoever asked must look at the container's row again.
 
@@ -100,6 +104,11 @@ class _Operation:
         self.deadline = begun + ROW_DEADLINE_S
         self.end: End | None = None
         self.future: asyncio.Future[None] | None = None
+
+    @property
+    def writes(self) -> bool:
+        """No read."""
+        return not isinstance(self._machine, QuorumRead)
 
     def start(self) -> None:
         self._dispatch(self._machine.begin())
@@ -160,6 +169,7 @@ class _AgreeingRead:
     """
 
     __slots__ = ("_payload", "_row", "_version", "begun", "deadline", "future", "over")
+    writes = False
 
     def __init__(self, begun: float) -> None:
         self.begun = begun
@@ -212,6 +222,7 @@ class _AgreeingWrite:
     """
 
     __slots__ = ("_never", "_oks", "_sealed", "answers", "begun", "deadline", "future", "over")
+    writes = True
 
     def __init__(self, begun: float) -> None:
         self.begun = begun
@@ -258,8 +269,9 @@ _Waiting = _Operation | _AgreeingRead | _AgreeingWrite
 class _Watch:
     """Hedges and expires operations under way; one timer for all of them, none while all is quiet."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, note_latency: NoteLatency | None) -> None:
         self._clock = clock
+        self._note_latency = note_latency
         # In order of their beginning; True once hedged.
         self._pending: dict[_Waiting, bool] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -275,6 +287,8 @@ class _Watch:
             await operation.future
         finally:
             del self._pending[operation]
+            if self._note_latency is not None:
+                self._note_latency(operation.writes, self._clock.monotonic() - operation.begun)
 
     def _tick(self) -> None:
         now = self._clock.monotonic()
@@ -311,13 +325,18 @@ class Rows:
     """Linearizable rows. Methods raise Unavailable (or Full) without a majority, and SealedShard."""
 
     def __init__(
-        self, placement: Placement, stamps: HybridClock, clock: Clock, randomness: Randomness
+        self,
+        placement: Placement,
+        stamps: HybridClock,
+        clock: Clock,
+        randomness: Randomness,
+        note_latency: NoteLatency | None = None,
     ) -> None:
         self._placement = placement
         self._stamps = stamps
         self._clock = clock
         self._randomness = randomness
-        self._watch = _Watch(clock)
+        self._watch = _Watch(clock, note_latency)
         self._contended = Contended(clock)
         self._no_room_until: dict[bytes, float] = {}  # by shard, on the monotonic clock
 

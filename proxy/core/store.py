@@ -7,7 +7,7 @@ from proxy.core.multipart import Uploads
 from proxy.core.object_rows import ObjectRows
 from proxy.core.objects import Objects
 from proxy.core.placement import Placement
-from proxy.core.rows import Rows
+from proxy.core.rows import NoteLatency, Rows
 from proxy.core.shard_scan import ShardScan
 from proxy.core.types import (
     PART_MIN_BYTES,
@@ -37,10 +37,11 @@ class CoreStore:
         randomness: Randomness,
         tasks: TaskOwner,
         part_min_bytes: int = PART_MIN_BYTES,
+        note_latency: NoteLatency | None = None,
     ) -> None:
         self.policies = policies
         self.default_policy = default_policy
-        self.rows = Rows(placement, stamps, clock, randomness)
+        self.rows = Rows(placement, stamps, clock, randomness, note_latency)
         self.mender = Mender(placement, clock)
         self.blobs = Blobs(placement, clock, randomness, self.mender.lost)
         scan = ShardScan(self.rows)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
-from proxy.core.collector import Collector
 from proxy.core.placement import Placement
 from proxy.core.store import CoreStore
 from proxy.core.types import Policy
@@ -25,7 +24,7 @@ from storage.contract import DeviceClient
 from storage.faults import Arrive, FaultyDevice
 from storage.memory import MemoryDevice
 from storage.types import RowAnswer, RowMessage
-from tests.grid import POLICIES
+from tests.grid import POLICIES, Rounds, collectors
 
 T = TypeVar("T")
 
@@ -181,12 +180,17 @@ class World:
 
     def collector(
         self, store: CoreStore, *, grace_s: float = 0.0, orphan_grace_s: float = 0.0
-    ) -> Collector:
-        """A collector over all devices that reads rows through `store`."""
+    ) -> Rounds:
+        """Collectors and auditors of all devices that read rows through `store`."""
         clients: dict[int, DeviceClient] = {device.device_id: device for device in self.devices}
         placement = Placement(self.ring, clients, self.policies)
-        return Collector(
-            store.rows, store.blobs, placement, self.devices, self.clock, grace_s, orphan_grace_s
+        return collectors(
+            store,
+            placement,
+            self.devices,
+            self.clock,
+            grace_s=grace_s,
+            orphan_grace_s=orphan_grace_s,
         )
 
     def row_devices(self, shard: bytes) -> tuple[int, ...]:

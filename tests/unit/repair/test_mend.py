@@ -1,14 +1,14 @@
 """What a read or a write found missing or damaged is made anew, byte for byte."""
 
-import asyncio
 import os
 
 import pytest
 
 from proxy.core.store import CoreStore
 from proxy.core.types import Container, ObjectAttributes
+from proxy.repair.mend import Mending
 from storage.types import BlobName
-from tests.grid import BytesBody, Grid, whole
+from tests.grid import BytesBody, Grid, Rounds, throttle, whole
 
 PLAIN = ObjectAttributes("text/plain")
 SIZE = 2_500_000
@@ -83,20 +83,15 @@ async def test_a_new_loss_does_not_wait_for_those_that_could_not_be_mended() -> 
     data = os.urandom(SIZE)
     grid.devices[2].set_full(True)
     store.mender.settle_s = 0.0
-    mending = asyncio.ensure_future(store.mender.run())
-    try:
-        await store.put_object(container, "o", BytesBody(data), PLAIN)
-        mended = await copies(grid)
-        await asyncio.sleep(0.1)  # the first try is over: its device has no room
-        number, (holder, _) = next(iter(sorted(mended.items())))
-        (entry,) = await grid.devices[holder].list_blobs(None, 2)
-        assert entry.header.name.number == number
-        await grid.devices[holder].delete_blob(entry.header.name, 1e18)
-        assert await read(store, container) == data
-        async with asyncio.timeout(5):
-            while store.mender.mended == 0:
-                await asyncio.sleep(0.01)
-        assert await copies(grid) == mended
-        assert len(store.mender) == 1
-    finally:
-        mending.cancel()
+    mending = Rounds([Mending(store.mender, grid.clock, throttle(grid.clock).pace())])
+    await store.put_object(container, "o", BytesBody(data), PLAIN)
+    mended = await copies(grid)
+    await mending.round()  # its device has no room
+    number, (holder, _) = next(iter(sorted(mended.items())))
+    (entry,) = await grid.devices[holder].list_blobs(None, 2)
+    assert entry.header.name.number == number
+    await grid.devices[holder].delete_blob(entry.header.name, 1e18)
+    assert await read(store, container) == data
+    await mending.round()
+    assert await copies(grid) == mended
+    assert len(store.mender) == 1

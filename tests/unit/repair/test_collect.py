@@ -3,19 +3,18 @@
 import asyncio
 import os
 
-from proxy.core.collector import Collector
 from proxy.core.placement import Placement
 from proxy.core.store import CoreStore
 from proxy.core.types import CompletedPart, ObjectAttributes
-from tests.grid import POLICIES, BytesBody, Grid, whole
+from tests.grid import POLICIES, BytesBody, Grid, Rounds, collectors, whole
 
 PLAIN = ObjectAttributes("text/plain")
 LARGE = 200_000
 
 
-def collector(grid: Grid, store: CoreStore, *, orphan_grace_s: float = 1e9) -> Collector:
+def collector(grid: Grid, store: CoreStore, *, orphan_grace_s: float = 1e9) -> Rounds:
     placement = Placement(grid.ring, dict(enumerate(grid.devices)), POLICIES)
-    return Collector(store.rows, store.blobs, placement, grid.devices, grid.clock, 0.0, orphan_grace_s)
+    return collectors(store, placement, grid.devices, grid.clock, orphan_grace_s=orphan_grace_s)
 
 
 async def blob_ids(grid: Grid) -> set[bytes]:

@@ -3,15 +3,15 @@
 import os
 from collections.abc import Callable
 
-from proxy.core.collector import HINTS_PER_ROUND, Collector
 from proxy.core.placement import Placement
 from proxy.core.shards import object_shard_keys
 from proxy.core.types import CompletedPart, ObjectAttributes
 from proxy.core.upload_rows import PARTS_PAGE
+from proxy.repair.collect import HINTS_PER_UNIT
 from storage.contract import BlobReader, DeviceClient, DeviceFault
 from storage.faults import Arrive, Direct, FaultyDevice
 from storage.types import BlobName, Fault, Read, RowAnswer, RowMessage
-from tests.grid import BytesBody
+from tests.grid import BytesBody, collectors
 from tests.property.core.world import World, call_at, run
 
 PLAIN = ObjectAttributes("text/plain")
@@ -46,9 +46,7 @@ def test_a_blob_whose_owner_cannot_be_asked_for_stays() -> None:
             wrapped.silent = lambda: silent
             clients[device.device_id] = wrapped
         placement = Placement(world.ring, clients, world.policies)
-        collector = Collector(
-            store.rows, store.blobs, placement, world.devices, world.clock, 0.0, NEVER_S
-        )
+        collector = collectors(store, placement, world.devices, world.clock, orphan_grace_s=NEVER_S)
         await collector.round()
         assert len(await world.blob_ids()) == 1
         silent = False
@@ -96,7 +94,7 @@ def test_hints_that_cannot_be_settled_do_not_stand_before_the_others() -> None:
         store = world.proxy()
         closed = await store.create_container("a", "closed")
         other = await store.create_container("a", "other")
-        for _ in range(2 * HINTS_PER_ROUND + 10):
+        for _ in range(2 * HINTS_PER_UNIT + 10):
             await store.put_object(closed, "o", BytesBody(os.urandom(LARGE)), PLAIN)
         for _ in range(2):
             await store.put_object(other, "o", BytesBody(os.urandom(LARGE)), PLAIN)

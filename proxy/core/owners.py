@@ -1,0 +1,105 @@
+"""Which blobs an owner's rows name: what is asked before a blob is removed, or made anew.
+
+A blob's header names its owner: the object's row, and the upload whose part it was. The answer is read
+by quorum; what can't be read now is an error, never a no.
+"""
+
+from typing import Final
+
+import msgspec
+
+from proxy.core.blobs import Owner
+from proxy.core.errors import StoreError
+from proxy.core.object_rows import decode_manifest
+from proxy.core.rows import Rows, SealedShard
+from proxy.core.shard_scan import ShardScan
+from proxy.core.shards import (
+    UPLOAD_SEPARATOR,
+    container_id,
+    containers_shard,
+    part_name,
+    parts_shard,
+    uploads_shard,
+)
+from proxy.core.types import ContainerHead, PartHead, SealHead, UploadHead
+from proxy.core.upload_rows import COMPLETING
+from storage.types import SEAL_NAME, BlobHeader, RowFlag, Scan, Want
+
+PARTS_PER_PAGE: Final = 1000
+
+UNPROVABLE: Final = (StoreError, SealedShard, msgspec.MsgspecError)
+"""What `Owners.named` raises where it can't be told now."""
+
+_decode_container = msgspec.msgpack.Decoder(ContainerHead).decode
+_decode_seal = msgspec.msgpack.Decoder(SealHead).decode
+_decode_upload = msgspec.msgpack.Decoder(UploadHead).decode
+_decode_part = msgspec.msgpack.Decoder(PartHead).decode
+
+
+def owner_of(header: BlobHeader) -> Owner:
+    """The row that names a blob, if any does."""
+    return Owner(header.owner_shard, header.owner_name, header.upload)
+
+
+class Owners:
+    """Reads owners' rows by quorum."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._scan = ShardScan(rows)
+
+    async def named(self, owner: Owner) -> set[bytes] | None:
+        """Ids of the blobs of this owner that rows name now; None where a completing upload may name
+        any of its own. Raises UNPROVABLE.
+        """
+        try:
+            return await self._named_by_rows(owner)
+        except SealedShard:
+            if await self._buried(owner.shard):
+                return set()
+            raise
+
+    async def _named_by_rows(self, owner: Owner) -> set[bytes] | None:
+        """The rows are asked in the order in which blobs pass from one to the next: what has been
+        handed on by the time that one is asked, the next one names."""
+        by_parts: set[bytes] = set()
+        if owner.upload:
+            by_parts = await self._named_by_parts(owner.upload.decode())
+            state = await self._upload_state(owner)
+            if state == COMPLETING:
+                return None
+            if state == "":
+                by_parts = set()  # rows that an ended upload left behind
+        row = await self._rows.read(owner.shard, owner.name)
+        if row.sealed and await self._buried(owner.shard):
+            return set()
+        if not row.live or not row.value.flags & RowFlag.MANIFEST:
+            return by_parts
+        parts = decode_manifest(row.value.payload).parts
+        return by_parts | {blob.id for part in parts for blob in part.blobs}
+
+    async def _named_by_parts(self, upload_id: str) -> set[bytes]:
+        shard = parts_shard(upload_id)
+        named: set[bytes] = set()
+        start, more = part_name(0), True
+        while more:
+            page = await self._scan.page(Scan(shard, start, b"", PARTS_PER_PAGE))
+            for row in page.rows:
+                named.update(blob.id for blob in _decode_part(row.head).blobs)
+            start, more = page.covered_to, page.covered_to != b""
+        return named
+
+    async def _upload_state(self, owner: Owner) -> str:
+        """The state of the upload that a blob was a part of; "" where that has ended."""
+        shard = uploads_shard(container_id(owner.shard))
+        row = await self._rows.read(shard, owner.name + UPLOAD_SEPARATOR + owner.upload)
+        return _decode_upload(row.value.head).state if row.live else ""
+
+    async def _buried(self, shard: bytes) -> bool:
+        """Whether a sealed shard's container is gone: its seal says which one that was."""
+        seal = await self._rows.read(shard, SEAL_NAME)
+        if not seal.live:
+            return False
+        head = _decode_seal(seal.value.head)
+        row = await self._rows.read(containers_shard(head.account), head.container.encode(), Want.HEAD)
+        return not row.live or _decode_container(row.value.head).id != container_id(shard)
