@@ -10,6 +10,7 @@ begins its round there, a plain write under the same stamp.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Final, NamedTuple, Protocol
 
 from runtime.clock import HybridClock
@@ -65,12 +66,14 @@ class Quorum(NamedTuple):
         return (1 << self.size) - 1
 
 
+@cache
 def majority(size: int, order: tuple[int, ...] | None = None) -> Quorum:
     """A quorum of more than half of `size` members."""
     everyone = (1 << size) - 1
     return joint(size, everyone, everyone, order)
 
 
+@cache
 def joint(size: int, old: int, new: int, order: tuple[int, ...] | None = None) -> Quorum:
     """The quorum of a joint epoch over `size` members; old, new: masks of the two sets.
 
