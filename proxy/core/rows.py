@@ -7,7 +7,7 @@ into values or errors. Listings' scans live in `listing.py`, on top of this.
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from proxy.core.contention import Contended
 from proxy.core.errors import Damaged, Full, StoreError, Unavailable
@@ -21,7 +21,7 @@ from proxy.core.operations import (
     Operation,
     Watch,
 )
-from proxy.core.placement import Placement, Replicas
+from proxy.core.placement import Replicas
 from proxy.core.poll import Poll
 from proxy.core.register import (
     Decide,
@@ -71,6 +71,16 @@ EPOCH_ATTEMPTS: Final = 40
 """How often a question without a machine is asked again because of that."""
 
 
+class RowPlacement(Protocol):
+    """What rows need of the ring: `Placement`, or a fixed set of devices."""
+
+    def replicas(self, shard: bytes) -> Replicas:
+        """The devices of a shard, of the present epoch."""
+
+    async def newer(self, epoch: int, within_s: float) -> None:
+        """Wait for a newer epoch than this, at most so long."""
+
+
 class SealedShard(Exception):
     """The shard is sealed: whoever asked must look at the container's row again.
 
@@ -110,7 +120,7 @@ class Rows:
 
     def __init__(
         self,
-        placement: Placement,
+        placement: RowPlacement,
         stamps: HybridClock,
         clock: Clock,
         randomness: Randomness,

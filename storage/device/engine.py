@@ -256,6 +256,11 @@ class Device:
         await self._upkeep.close()
         await self._holdings.aclose()
 
+    async def flush(self) -> None:
+        """Wait until every row message taken so far is durable, or has failed."""
+        if self._failed is None:
+            await self._drained()
+
     async def _drained(self) -> None:
         done: asyncio.Future[None] = self._loop.create_future()
         self._journal.follow(Call(lambda: None, done))
