@@ -9,6 +9,8 @@ import contextlib
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+import msgspec
+
 from proxy.core.contention import Contended
 from proxy.core.errors import Damaged, Full, StoreError, Unavailable
 from proxy.core.operations import (
@@ -31,6 +33,7 @@ from proxy.core.register import (
     PlainWrite,
     QuorumRead,
     Refused,
+    Sent,
     ShardSealed,
     Step,
     Stored,
@@ -85,12 +88,14 @@ class SealedShard(Exception):
     """The shard is sealed: whoever asked must look at the container's row again.
 
     version: what a plain write was tried under. A replica that was not sealed yet may hold it, so that
-    it comes to light once the seal is lifted: it may be tried again there under this version alone.
+    it comes to light once the seal is lifted, or moves on with the shard: it may be tried again under
+    this version alone. sent: the same of a conditional write.
     """
 
-    def __init__(self, version: bytes = b"") -> None:
+    def __init__(self, version: bytes = b"", sent: Sent | None = None) -> None:
         super().__init__()
         self.version = version
+        self.sent = sent
 
 
 def _stale(end: End) -> bool:
@@ -159,7 +164,7 @@ class Rows:
             operation.renew(replicas)
             end = await self._end_of(operation)
         if type(end) is ShardSealed:
-            raise SealedShard(end.version)
+            raise SealedShard(end.version, end.sent)
         if type(end) is Unknown or (type(end) is Undone and not undone):
             raise _unavailable(end, machine)
         return end
@@ -310,10 +315,15 @@ class Rows:
         assert type(end) is Found
         return end.row
 
-    async def update(self, shard: bytes, name: bytes, decide: Decide) -> bytes:
-        """A conditional write; the version it became. Raises what `decide` raises."""
+    async def update(
+        self, shard: bytes, name: bytes, decide: Decide, before: Sent | None = None
+    ) -> bytes:
+        """A conditional write; the version it became. Raises what `decide` raises.
+
+        before: what this very write has sent where it met a seal (see `SealedShard`).
+        """
         replicas = self._placement.replicas(shard)
-        machine = Update(replicas.quorum, self._stamps, shard, name, decide)
+        machine = Update(replicas.quorum, self._stamps, shard, name, decide, before)
         end = await self._run(machine, shard, replicas)
         if type(end) is Refused:
             raise end.reason
@@ -333,7 +343,8 @@ class Rows:
         for _ in range(EPOCH_ATTEMPTS):
             replicas = self._placement.replicas(shard)
             if found := await self._counts_of(replicas, shard):
-                return max(found, key=lambda c: (found.count(c), c.rows, c.size_bytes))
+                most = max(found, key=lambda c: (found.count(c), c.rows, c.size_bytes))
+                return msgspec.structs.replace(most, sealed=any(c.sealed for c in found))
             await self.newer(replicas)
         raise Unavailable("the ring changes too fast")
 
