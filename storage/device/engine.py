@@ -200,7 +200,7 @@ class Device:
         self._places = None
         self._close_index()
         opening.set_index_aside(self._path, self._disk)
-        self._index = self._open_index(f"{self._path}/index")
+        self._index = opening.open_durably(self._path, self._disk, self._open_index)
         tables = self._tables_over(self._index)
         return tables, await tables.replay()
 
@@ -401,12 +401,18 @@ class Device:
         if deadline is not None and self._clock.monotonic() >= deadline:
             raise DeviceFault(Fault.DEADLINE)
 
-    async def _recorded(self, head: bytes, kind: Kind, effect: Callable[[int, int], None]) -> None:
-        """Append a record and wait until it is durable and applied."""
+    async def _recorded(
+        self,
+        head: bytes,
+        kind: Kind,
+        effect: Callable[[int, int], None],
+        undo: Callable[[], None] | None = None,
+    ) -> None:
+        """Append a record and wait until it is durable and applied. undo: where it was not written."""
         self._check()
         segment, offset, _ = self._journal.append(kind, head, b"")
         done: asyncio.Future[None] = self._loop.create_future()
-        self._journal.follow(Call(lambda: effect(segment, offset), done))
+        self._journal.follow(Call(lambda: effect(segment, offset), done, undo))
         self._upkeep.arm()
         await done
 
@@ -425,13 +431,15 @@ class Device:
 
     async def record_blob_removed(self, name: BlobName) -> None:
         """See BlobIndex."""
-        key = name_key(name)
+        self._check()
+        key, blobs = name_key(name), self._tables.committed
 
         def effect(_segment: int, _offset: int) -> None:
-            self._tables.committed.remove(key)
+            blobs.remove(key)
             self._place(name, None)
 
-        await self._recorded(key, Kind.BLOB_REMOVED, effect)
+        blobs.leave(key)
+        await self._recorded(key, Kind.BLOB_REMOVED, effect, lambda: blobs.stay(key))
 
     def blob_entry(self, name: BlobName) -> BlobEntry | None:
         """See BlobIndex."""
@@ -541,8 +549,11 @@ class Device:
         """See DeviceClient."""
         self._check()
         if seqs:
-            head = msgspec.msgpack.encode(seqs)
-            await self._recorded(head, Kind.FORGOTTEN, lambda *_: self._tables.garbage.forget(seqs))
+            head, garbage = msgspec.msgpack.encode(seqs), self._tables.garbage
+            garbage.leave(seqs)
+            await self._recorded(
+                head, Kind.FORGOTTEN, lambda *_: garbage.forget(seqs), lambda: garbage.stay(seqs)
+            )
 
     # -- status ----------------------------------------------------------------------------------
 
