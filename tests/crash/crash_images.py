@@ -89,13 +89,13 @@ class Crashes:
             self._names[f"{path}/{INDEX_FILE}"] = numbers[path]
         self._writes: list[Event] = []
         self._names_done: list[tuple[Event, bool]] = []
-        self.acknowledged: list[Any] = []
+        self._acknowledged: list[Any] = []
 
     def add(self, event: Event) -> None:
         """The next event."""
         match event.kind:
             case "ack":
-                self.acknowledged.append(event.subject)
+                self._acknowledged.append(event.subject)
             case "append" | "truncate":
                 self._writes.append(event)
             case "sync":
@@ -121,6 +121,10 @@ class Crashes:
         """Durable names before all that are open need no decision any more."""
         while self._names_done and self._names_done[0][1]:
             _rename(self._names_done.pop(0)[0], self._names)
+
+    def acknowledged(self) -> list[Any]:
+        """What had been acknowledged by then."""
+        return self._acknowledged
 
     # -- states ----------------------------------------------------------------------------------
 
