@@ -9,8 +9,7 @@ the ring has moved on meanwhile, the driver gives the machine the newer epoch's 
 begins its round there, a plain write under the same stamp.
 """
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from runtime.clock import HybridClock
@@ -66,14 +65,12 @@ class Quorum(NamedTuple):
         return (1 << self.size) - 1
 
 
-@cache
 def majority(size: int, order: tuple[int, ...] | None = None) -> Quorum:
     """A quorum of more than half of `size` members."""
     everyone = (1 << size) - 1
     return joint(size, everyone, everyone, order)
 
 
-@cache
 def joint(size: int, old: int, new: int, order: tuple[int, ...] | None = None) -> Quorum:
     """The quorum of a joint epoch over `size` members; old, new: masks of the two sets.
 
@@ -116,7 +113,6 @@ class Versioned(NamedTuple):
 
 
 NO_VALUE: Final = Value(0, 0, b"", b"")
-NO_ROW: Final = Versioned(ZERO_VERSION, NO_VALUE)
 
 
 class Send(NamedTuple):
@@ -162,21 +158,13 @@ class Undone(NamedTuple):
     faults: tuple[Failed, ...] = ()
 
 
-class Sent(NamedTuple):
-    """What a conditional write has sent that met a seal: its own value, and the row it was made of."""
-
-    own: Value
-    base: Versioned
-
-
 class ShardSealed(NamedTuple):
     """A majority has sealed the shard: the container is gone or moved, ask its row again.
 
-    version: what a plain write was sent under, else b"". sent: what a conditional one has sent, if any.
+    version: what a plain write was sent under, else b"".
     """
 
     version: bytes = b""
-    sent: Sent | None = None
 
 
 End = Stored | Found | Refused | Unknown | Undone | ShardSealed
@@ -350,6 +338,13 @@ def confirmation(shard: bytes, name: bytes, row: Versioned) -> RowMessage:
     return kind(shard, name, row.version, flags | RowFlag.CONFIRMS, size, head)
 
 
+def _mask(members: Iterable[int]) -> int:
+    mask = 0
+    for member in members:
+        mask |= 1 << member
+    return mask
+
+
 class _KeptError(Exception):
     """What a read's update raises: nothing is to be changed."""
 
@@ -370,8 +365,8 @@ class QuorumRead:
     """
 
     __slots__ = (
-        "_asked", "_attempts", "_best", "_clock", "_corrupt", "_faults", "_full", "_name", "_quorum",
-        "_refusals", "_rows", "_sealed", "_shard", "_state", "_tally", "_update", "_want",
+        "_asked", "_attempts", "_best", "_clock", "_corrupt", "_faults", "_full", "_left_out", "_name",
+        "_quorum", "_refusals", "_rows", "_sealed", "_shard", "_state", "_tally", "_update", "_want",
     )  # fmt: skip
 
     def __init__(
@@ -400,6 +395,7 @@ class QuorumRead:
         self._full = 0
         self._asked = 0
         self._faults: list[Failed] = []
+        self._left_out = 0
         messages: list[tuple[int, RowMessage, bytes]] = []
         for member in self._quorum.order:
             if self._quorum.readable[self._asked]:
@@ -451,14 +447,12 @@ class QuorumRead:
         return self.more() or self._unless_all_answered()
 
     def _unless_all_answered(self) -> Undone | None:
-        waiting = self._asked.bit_count() - len(self._rows) - len(self._faults)
+        answered = len(self._rows) + len(self._faults) + self._left_out
+        waiting = self._asked.bit_count() - answered
         return None if waiting > 0 else Undone(tuple(self._faults))
 
     def _decide(self) -> Step:
-        mask = 0
-        for member in self._rows:
-            mask |= 1 << member
-        if not self._quorum.readable[mask]:
+        if not self._quorum.readable[_mask(self._rows)]:
             return self._unless_all_answered()
         best = self._best_version()
         self._clock.saw(best)
@@ -475,16 +469,34 @@ class QuorumRead:
     def _best_version(self) -> bytes:
         return max(row.version for row in self._rows.values())
 
-    def _fetch(self) -> Send | Undone:
+    def _fetch(self) -> Step:
         """Get the whole row from a member that holds the highest version, to confirm it."""
         best = self._best_version()
         for member, row in self._rows.items():
             if row.version == best and not self._corrupt & (1 << member):
                 self._state = "fetch"
                 return Send([(member, Read(self._shard, self._name, Want.PAYLOAD), b"")])
-        self._state = "ask"  # all known copies are damaged: is there another?
+        return self._without_a_good_copy()
+
+    def _without_a_good_copy(self) -> Step:
+        """All known copies of the highest version are damaged: is there another?
+
+        Where everyone has answered, and a majority holds older versions, nobody was ever told of it:
+        its write did not get through, and the row is what it was before.
+        """
+        asking, self._state = self._state == "ask", "ask"
         spare = self.more()
-        return spare if spare is not None else Undone((*self._faults, Failed(Fault.CORRUPT)))
+        if spare is not None:
+            return spare
+        if self._unless_all_answered() is None:  # somebody may have it, and just be slow
+            return None if asking else self._again()
+        best = self._best_version()
+        older = {member: row for member, row in self._rows.items() if row.version < best}
+        if self._faults or not self._quorum.enough[_mask(older)]:
+            return Undone((*self._faults, Failed(Fault.CORRUPT)))
+        self._left_out += len(self._rows) - len(older)
+        self._rows = older
+        return self._decide()
 
     def _confirm_if_whole(self, member: int) -> Step:
         if self._rows[member].version < self._best_version():
@@ -553,25 +565,15 @@ writes carry a nonce. It may be called more than once, and must be pure.
 
 
 class Update:
-    """A conditional write: single-decree Paxos on top of the last plain write.
-
-    `before`: what it has sent in a shard whose rows have moved on to this one. Where a majority here
-    holds the very row that it was made of, nobody has taken it over and nobody will: it did not happen.
-    """
+    """A conditional write: single-decree Paxos on top of the last plain write."""
 
     __slots__ = (
-        "_attempts", "_ballot", "_base", "_before", "_clock", "_decide", "_name", "_own", "_promises",
-        "_quorum", "_refusal", "_sent", "_shard", "_state", "_tally", "_version",
+        "_attempts", "_ballot", "_clock", "_decide", "_name", "_own", "_promises", "_quorum",
+        "_refusal", "_sent", "_shard", "_state", "_tally", "_version",
     )  # fmt: skip
 
     def __init__(
-        self,
-        quorum: Quorum,
-        clock: HybridClock,
-        shard: bytes,
-        name: bytes,
-        decide: Decide,
-        before: Sent | None = None,
+        self, quorum: Quorum, clock: HybridClock, shard: bytes, name: bytes, decide: Decide
     ) -> None:
         self._quorum = quorum
         self._clock = clock
@@ -579,10 +581,8 @@ class Update:
         self._name = name
         self._decide = decide
         self._attempts = 0
-        self._before = before
-        self._base = before.base if before is not None else NO_ROW
-        self._sent = before is not None
-        self._own: Value | None = before.own if before is not None else None
+        self._sent = False
+        self._own: Value | None = None
         self._tally = _Tally(quorum)
 
     def renew(self, quorum: Quorum) -> Send:
@@ -616,7 +616,7 @@ class Update:
         """What follows from the refusals of a round in which `others` members did not refuse."""
         tally, hopeless = self._tally, self._quorum.hopeless
         if hopeless[tally.sealed]:
-            return ShardSealed(sent=Sent(self._own, self._base) if self._own is not None else None)
+            return Unknown() if self._sent else ShardSealed()
         if hopeless[tally.no]:
             return self._again()
         answered = (tally.ok | tally.no | tally.sealed).bit_count() + len(tally.faults) + others
@@ -629,34 +629,20 @@ class Update:
         return self.begin()
 
     def _on_promised(self) -> Step:
-        mask = 0
-        for member in self._promises:
-            mask |= 1 << member
-        if not self._quorum.enough[mask]:
+        if not self._quorum.enough[_mask(self._promises)]:
             return self._unless_lost(len(self._promises))
         best = max(self._promises.values(), key=lambda row: row.version)
         self._clock.saw(best.version)
         self._clock.saw(best.version[STAMP_BYTES:])
-        if self._sent and best.value == self._own:
-            return self._accept(best, best.value)
-        if self._sent and not self._never_taken(best):
-            return (
-                Unknown()
-            )  # an accept is out, and only our own value in its place tells how that ended
+        if self._sent:
+            # An accept is out: only our own value in its place tells how that ended.
+            return self._accept(best, best.value) if best.value == self._own else Unknown()
         try:
-            own = self._decide(best)
+            self._own = self._decide(best)
         except Exception as reason:
             return self._refuse(best, reason)
-        self._own, self._base, self._before, self._sent = own, best, None, True
+        self._sent = True
         return self._accept(best, self._own)
-
-    def _never_taken(self, best: Versioned) -> bool:
-        """Whether what was sent elsewhere found no one. Its base may be here under another ballot."""
-        if self._before is None:
-            return False
-        base = self._before.base
-        stamps = best.version[:STAMP_BYTES], base.version[:STAMP_BYTES]
-        return stamps[0] == stamps[1] and best.value == base.value
 
     def _refuse(self, best: Versioned, reason: Exception) -> Step:
         """A failed condition is answered only once the version it saw is on a majority."""
