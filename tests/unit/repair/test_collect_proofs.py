@@ -4,8 +4,9 @@ import os
 from collections.abc import Callable
 
 from proxy.core.placement import Placement
+from proxy.core.shards import object_shard_keys
 from proxy.core.types import CompletedPart, ObjectAttributes
-from proxy.core.upload_rows import PARTS_PAGE
+from proxy.core.upload_rows import COMPLETING, PARTS_PAGE
 from proxy.repair.collect import HINTS_PER_UNIT
 from storage.contract import BlobReader, DeviceClient, DeviceFault
 from storage.faults import Arrive, Direct, FaultyDevice
@@ -87,6 +88,26 @@ def test_a_parts_row_that_an_ended_upload_left_behind_keeps_no_blob() -> None:
     run(scene())
 
 
+def test_an_upload_cut_off_while_completing_keeps_no_blob_of_a_container_that_is_gone() -> None:
+    async def scene() -> None:
+        world = World()
+        store = world.proxy()
+        container = await store.create_container("a", "c")
+        upload = await store.create_upload(container, "o", PLAIN)
+        await store.put_part(container, "o", upload.id, 1, BytesBody(os.urandom(LARGE)))
+        await store._upload_rows.move(
+            await store._upload_rows.find(container, "o", upload.id), COMPLETING
+        )
+        await world.collector(store).round()
+        assert len(await world.blob_ids()) == 1
+        await store.delete_container(container)
+        await store.create_container("a", "c")
+        await world.collector(store).round()
+        assert await world.blob_ids() == set()
+
+    run(scene())
+
+
 def test_hints_that_cannot_be_settled_do_not_stand_before_the_others() -> None:
     async def scene() -> None:
         world = World(devices=3)
@@ -97,7 +118,7 @@ def test_hints_that_cannot_be_settled_do_not_stand_before_the_others() -> None:
             await store.put_object(closed, "o", BytesBody(os.urandom(LARGE)), PLAIN)
         for _ in range(2):
             await store.put_object(other, "o", BytesBody(os.urandom(LARGE)), PLAIN)
-        shards = set(closed.head.layout.all_shards())
+        shards = set(object_shard_keys(closed.head.id, closed.head.shards))
 
         def lose(_device_id: int, message: RowMessage | RowAnswer, _arrive: Arrive) -> bool:
             return type(message) is Read and message.shard in shards
