@@ -32,7 +32,6 @@ from storage.contract import (
 from storage.types import (
     Accept,
     BlobEntry,
-    BlobGroup,
     BlobHeader,
     BlobName,
     Failed,
@@ -109,7 +108,7 @@ class Guard:
         self._silent_ticks = 0
         self._probing = False
         self._trial = False
-        self._scopes: set[asyncio.Timeout] = set()
+        self._scopes: dict[asyncio.Timeout, None] = {}
         self._refused = 0
         self._since_ns = 0
         self._why = ""
@@ -160,11 +159,11 @@ class Guard:
         self.watch()
         try:
             async with scope:
-                self._scopes.add(scope)
+                self._scopes[scope] = None
                 try:
                     value = await call(*args, **kwargs)
                 finally:
-                    self._scopes.discard(scope)
+                    del self._scopes[scope]
         except DeviceFault as fault:
             self._ended(kind, fault)
             raise
@@ -329,22 +328,6 @@ class GuardedDevice(GuardedRows):
     async def list_blobs(self, after: BlobName | None, limit: int) -> list[BlobEntry]:
         """See DeviceClient.list_blobs."""
         return await self.guard.run(Kind.READING, self._inner.list_blobs, after, limit)
-
-    async def group_blobs(
-        self, salt: int, power: int, policy: str, first: int, count: int
-    ) -> list[BlobGroup]:
-        """See DeviceClient.group_blobs."""
-        call = self._inner.group_blobs
-        return await self.guard.run(Kind.READING, call, salt, power, policy, first, count)
-
-    async def list_group(
-        self, salt: int, power: int, policy: str, partition: int, number: int, after: bytes, limit: int
-    ) -> list[BlobEntry]:
-        """See DeviceClient.list_group."""
-        call = self._inner.list_group
-        return await self.guard.run(
-            Kind.READING, call, salt, power, policy, partition, number, after, limit
-        )
 
     async def list_garbage(self, after_seq: int, limit: int) -> list[GarbageEntry]:
         """See DeviceClient.list_garbage."""

@@ -3,6 +3,7 @@ removes dead journal segments and compacts poor ones."""
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -93,7 +94,8 @@ class Upkeep:
         await self._tasks.close()
         await self.checkpoint()
         if self._tables is not None:
-            started_well(self._path, self._disk)
+            with suppress(OSError):  # a disk that went away must not keep others from being closed
+                started_well(self._path, self._disk)
         self.stop()
 
     # -- ticks ---------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The engine's own promises, beyond the contract that all devices share."""
 
 import asyncio
+import errno
 from dataclasses import replace
 from typing import Any
 
@@ -26,9 +27,8 @@ from storage.types import (
     Sealed,
     Want,
 )
-from tests.crash.crash_images import Image
 from tests.crash.device_rig import ROOT, DeviceRig
-from tests.crash.recording_disk import RecordingDisk
+from tests.crash.recording_disk import Image, RecordingDisk
 
 S, N = b"shard", b"name"
 FIRST_SEGMENT = f"{ROOT}/journal/00000001.seg"
@@ -510,6 +510,17 @@ async def test_close_answers_what_is_queued_and_then_nothing() -> None:
     again = await DeviceRig.open(RecordingDisk(rig.disk.image()), rig.clock)
     assert again.device.status().replayed_rows == 0
     assert (await again.send(Read(S, N)))[1] == b"x"
+
+
+async def test_a_device_whose_disk_went_away_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = await new_rig()
+
+    def gone(_path: str) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(rig.disk, "unlink", gone)
+    await rig.device.close()
+    assert rig.disk.locks == set()
 
 
 async def test_a_checkpoint_that_finds_no_room_is_tried_again() -> None:
