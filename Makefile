@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 ARGS ?=
+SEEDS ?= 50
+SEED ?=
 # Clients that tests run and that PyPI does not have.
 CLIENTS := restic rclone
 PIP := $(BIN)/pip --disable-pip-version-check --quiet --no-input
@@ -33,6 +35,9 @@ check: $(VENV)/.dev ## format, lint, types, import order
 
 bench: $(VENV)/.dev ## measure the store; a table, a picture and results.json under bench/
 	@$(BIN)/atoll bench all $(ARGS)
+
+sim: $(VENV)/.dev ## simulate whole clusters with faults: SEEDS=50 of them, or one with SEED=…
+	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
 lock: $(VENV)/.dev ## write requirements.lock from what is installed now
 	@{ sed -n '/^#/p' requirements.lock; $(PIP) freeze --exclude-editable; } > requirements.lock.new
@@ -72,4 +77,4 @@ clients:
 	  fi; \
 	fi
 
-.PHONY: help up test check bench lock clients
+.PHONY: help up test check bench sim lock clients

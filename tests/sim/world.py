@@ -1,0 +1,347 @@
+"""A whole cluster from one seed: nodes with disks, a network, clients, faults, and what is checked.
+
+Everything that is drawn comes from the seed; everything that happens goes into a running hash, so that
+two runs of one seed can be compared.
+"""
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import xxhash
+
+from proxy.core.errors import NoSuchContainer, NoSuchUpload, Unavailable
+from proxy.core.policies import policy_named
+from proxy.core.store import CoreStore
+from proxy.core.types import ListQuery, ObjectInfo
+from ring.builder import build
+from ring.types import Device as Member
+from ring.types import default_placements
+from runtime.config import Config
+from storage.device.engine import Device, DeviceConfig
+from tests.sim.clients import ACCOUNT, PRESENT, Client, Place
+from tests.sim.disk import SimDisk
+from tests.sim.faults import Faults
+from tests.sim.history import History, Violation
+from tests.sim.linearizability import Operation
+from tests.sim.network import Network
+from tests.sim.node import CLUSTER, Node, Settings
+from tests.sim.virtual_time import run
+
+GRACE_S = 40.0
+ORPHAN_GRACE_S = 150.0
+"""How long the collectors wait. More than any client, plus what clocks may jump."""
+
+PART_POWER = 5
+QUIET_S = 30.0
+"""After the last fault: no message is on its way any more."""
+
+TIDY_S = 900.0
+"""Repair must be done so long after the last fault."""
+
+EVENTS_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one seed came to."""
+
+    seed: int
+    trace: str
+    operations: int
+    answered: int
+    seconds: float
+    faults: int
+
+
+@dataclass
+class Failure(Exception):
+    """A seed that found something. Replays with `python -m tests.sim --seed N`."""
+
+    seed: int
+    violation: Violation
+    faults: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"seed {self.seed}: {self.violation}", "", "faults:", *self.faults]
+        if self.violation.details:
+            lines += ["", "history:", self.violation.details]
+        return "\n".join([*lines, "", f"replay: make sim SEED={self.seed}"])
+
+
+class World:
+    """The cluster; to be made inside `virtual_time.run`."""
+
+    def __init__(self, seed: int, verbose: bool = False) -> None:
+        self.seed = seed
+        self.verbose = verbose
+        self._rng = random.Random(seed)
+        self._hash = xxhash.xxh3_64()
+        self.faults: list[str] = []
+        self.errors: list[Violation] = []
+        self.history = History(self._now)
+        self.network = Network(self._stream(), self.trace)
+        self._build()
+        self._faults = Faults(self, self._stream())
+        self.places = self._places()
+        pause_max_s = self._rng.choice([0.5, 3.0, 8.0])
+        self.clients = [
+            Client(f"c{number}", self, self._stream(), pause_max_s)
+            for number in range(self._rng.randint(3, 6))
+        ]
+
+    def _stream(self) -> random.Random:
+        return random.Random(self._rng.getrandbits(64))
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    def _build(self) -> None:
+        rng = self._rng
+        devices = rng.choice([3, 5, 6, 6, 7, 8])
+        nodes = rng.randint(3, min(6, devices))
+        members = [
+            Member(n, f"{n + 1:032x}", "r", f"z{n % nodes % 3}", f"n{n % nodes}", "sim", f"d{n}", 1.0)
+            for n in range(devices)
+        ]
+        placements = default_placements(devices)
+        self.ring = build(members, placements, PART_POWER, seed_of(rng), cluster_id=CLUSTER)
+        config = DeviceConfig(
+            segment_bytes=rng.choice([32, 128, 1024]) * 1024,
+            checkpoint_rows=rng.choice([16, 200, 16_384]),
+            checkpoint_interval_s=rng.choice([0.5, 5.0, 30.0]),
+            reserve_bytes=256 * 1024,
+        )
+        policies = {p.name: policy_named(p.name) for p in placements if p.name != "rows"}
+        settings = Settings(
+            policies,
+            config,
+            Config(collect_grace_s=GRACE_S, orphan_grace_s=ORPHAN_GRACE_S, part_min_bytes=1024),
+        )
+        self.nodes: list[Node] = []
+        self.disks: list[SimDisk] = []
+        for number in range(nodes):
+            disks = {}
+            for member in members:
+                if member.node == f"n{number}":
+                    disk = SimDisk(f"d{member.id}", self._stream())
+                    disk.reserve_bytes = config.reserve_bytes
+                    disks[member.id] = disk
+                    self.disks.append(disk)
+            self.nodes.append(
+                Node(
+                    f"n{number}",
+                    self.ring,
+                    disks,
+                    self.network,
+                    settings,
+                    self._stream(),
+                    self._broken,
+                )
+            )
+
+    def _places(self) -> list[Place]:
+        policies = sorted(p.name for p in self.ring.placements if p.name != "rows")
+        keys = [f"k/{number}" for number in range(self._rng.randint(1, 4))]
+        places = [Place(f"c-{policy}", policy, tuple(keys)) for policy in policies]
+        places.append(Place("brief", policies[-1], ("x", "y"), brief=True))
+        return places
+
+    # -- what is told --
+
+    def trace(self, *what: object) -> None:
+        """Something happened."""
+        now = self._now()
+        self._hash.update(repr((now, what)).encode())
+        if self.verbose:
+            print(f"{now:10.4f}", *what)
+
+    def note(self, *what: object) -> None:
+        """A fault, or its end."""
+        self.faults.append(f"{self._now():9.3f}s {' '.join(map(str, what))}")
+        self.trace("fault", *what)
+
+    def _broken(self, name: str, error: BaseException) -> None:
+        self.errors.append(Violation("errors", f"task {name} failed: {error!r}"))
+
+    def on_error(self, context: dict[str, Any]) -> None:
+        """The loop's exception handler."""
+        error = context.get("exception")
+        self.errors.append(Violation("errors", f"{context['message']}: {error!r}"))
+
+    def _require_no_errors(self) -> None:
+        if self.errors:
+            raise self.errors[0]
+
+    # -- the run --
+
+    async def play(self) -> Outcome:
+        """Play it all. Violation."""
+        self._faults.set_clocks()
+        for node in self.nodes:
+            await node.start()
+        await self._create_places()
+        await self._work()
+        await self._faults.mend()
+        self._require_no_errors()
+        await asyncio.sleep(QUIET_S)
+        self._require_devices()
+        await self._read_everything()
+        self.history.check()
+        await self._end_uploads()
+        await self._tidy()
+        await self._read_everything()
+        self.history.check()
+        self._require_no_errors()
+        operations = sum(map(len, self.history.operations.values()))
+        return Outcome(
+            self.seed,
+            self._hash.hexdigest(),
+            operations,
+            sum(client.answered for client in self.clients),
+            self._now(),
+            len(self.faults),
+        )
+
+    async def _create_places(self) -> None:
+        for place in self.places:
+
+            async def create(store: CoreStore, place: Place = place) -> None:
+                await store.create_container(ACCOUNT, place.name, policy=place.policy)
+
+            begin = self.history.tick()
+            await self.nodes[0].carry_out(create)
+            asked = Operation(begin, 0, "create", "", PRESENT.data, who="first")
+            self.history.ended((place.name, ""), asked, "ok")
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        breaking = loop.create_task(self._faults.run())
+        bursts, steps = self._rng.randint(6, 12), self._rng.randint(5, 10)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for client in self.clients:
+                    group.create_task(client.work(bursts, steps))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            tasks = [breaking, *self._faults.gates]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _require_devices(self) -> None:
+        for node in self.nodes:
+            for device in node.devices.values():
+                status = device.status()
+                if status.offline:
+                    raise Violation("devices", f"device {status.device_id}: {status.offline}")
+
+    # -- at rest --
+
+    async def _read_everything(self) -> None:
+        """From every node: whatever was acknowledged can be read now, whole."""
+        for number, node in enumerate(self.nodes):
+            reader = Client(f"r{number}", self, self._stream(), 0.0).on(node)
+            for place in self.places:
+                if not (await reader.look(place) and await reader.listing(place)):
+                    raise Violation("availability", f"{place.name} can't be listed at {node.name}")
+                for key in place.keys:
+                    if not await self._answered(reader, place, key):
+                        raise Violation("availability", f"{place.name} {key} at {node.name}")
+
+    @staticmethod
+    async def _answered(reader: Client, place: Place, key: str) -> bool:
+        for _ in range(3):
+            if await reader.get(place, key):
+                return True
+        return False
+
+    async def _end_uploads(self) -> None:
+        """Uploads that were left half way can be ended by anybody."""
+        node = self._rng.choice(self.nodes)
+
+        async def end(store: CoreStore) -> None:
+            for place in self.places:
+                try:
+                    container = await store.container(ACCOUNT, place.name)
+                    page = await store.list_uploads(container, ListQuery(), "")
+                except NoSuchContainer:
+                    continue
+                for entry in page.entries:
+                    assert not isinstance(entry, str)
+                    try:
+                        await store.abort_upload(container, entry.head.object_name, entry.head.id)
+                    except (NoSuchUpload, Unavailable):
+                        continue  # it was half way completed, and is now
+
+        await node.carry_out(end)
+
+    async def _tidy(self) -> None:
+        """Until the repair workers have left nothing to do."""
+        begun = self._now()
+        while True:
+            await asyncio.sleep(60.0)
+            left = await self._untidy()
+            if not left:
+                return
+            if self._now() - begun > TIDY_S:
+                raise Violation("at rest", left)
+
+    async def _untidy(self) -> str:
+        """What is not as it should be at rest; "" where all is."""
+        held: dict[bytes, int] = {}
+        for node in self.nodes:
+            for device in node.devices.values():
+                assert isinstance(device, Device)
+                for entry in await device.list_blobs(None, 100_000):
+                    held[entry.header.name.id] = held.get(entry.header.name.id, 0) + 1
+        named = await self.nodes[0].carry_out(self._named)
+        orphans = held.keys() - named
+        if orphans:
+            return f"{len(orphans)} blobs that no row names"
+        return ""
+
+    async def _named(self, store: CoreStore) -> set[bytes]:
+        """Ids of the blobs that objects name."""
+        named = set()
+        for place in self.places:
+            try:
+                container = await store.container(ACCOUNT, place.name, fresh=True)
+                page = await store.list_objects(container, ListQuery())
+            except NoSuchContainer:
+                continue
+            for entry in page.entries:
+                assert isinstance(entry, ObjectInfo)
+                opened = await store.open_object(container, entry.name)
+                named |= {blob.id for part in opened.parts for blob in part.blobs}
+                opened.close()
+        return named
+
+
+def seed_of(rng: random.Random) -> int:
+    """A seed for the ring's builder."""
+    return rng.getrandbits(32)
+
+
+def play(seed: int, verbose: bool = False) -> Outcome:
+    """Play one seed. Failure."""
+    worlds: list[World] = []
+
+    async def scene() -> Outcome:
+        world = World(seed, verbose)
+        worlds.append(world)
+        return await world.play()
+
+    def on_error(context: dict[str, Any]) -> None:
+        if worlds:
+            worlds[0].on_error(context)
+
+    try:
+        return run(scene(), on_error)
+    except Violation as violation:
+        faults = worlds[0].faults
+        shown = [f"… {len(faults) - EVENTS_SHOWN} before"] if len(faults) > EVENTS_SHOWN else []
+        raise Failure(seed, violation, [*shown, *faults[-EVENTS_SHOWN:]]) from violation
