@@ -4,6 +4,7 @@ Unknown keys are errors. Without a file the defaults start a store for one lapto
 """
 
 import os
+import re
 import tomllib
 from typing import Final
 
@@ -13,6 +14,14 @@ from runtime.errors import ConfigError
 
 DEVICES_MAX: Final = 1024
 WORKERS_MAX: Final = 256
+NODES_MAX: Final = 4096
+PORT_MAX: Final = 65535
+
+KEEPER_COUNTS: Final = (1, 3, 5)
+"""So many nodes may keep the ring: odd, as one more than an odd number bears no more failures."""
+
+_ANY_HOST: Final = ("0.0.0.0", "::", "*")  # noqa: S104
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -39,6 +48,17 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     orphan_grace_s: float = 7 * 86400.0
     device_reserve_bytes: int = 128 * 1024 * 1024
     repair_latency_factor: float = 2.0
+    node: str = "node1"
+    node_region: str = "r1"
+    zone: str = "z1"
+    cluster_listen: str = ""
+    cluster_address: str = ""
+    keepers: list[str] = []
+    bootstrap_nodes: int = 0
+    cluster_secret_file: str = ""
+    cluster_ca: str = ""
+    cluster_certificate: str = ""
+    cluster_key: str = ""
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -47,6 +67,38 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 raise ValueError(f"{name} is {value}; it must be from {low} to {high}")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key go together")
+        self._check_cluster()
+
+    def _check_cluster(self) -> None:
+        for name in ("node", "node_region", "zone"):
+            if not _NAME.fullmatch(getattr(self, name)):
+                raise ValueError(f"{name} must be 1 to 63 letters, digits, '.', '_' or '-'")
+        files = (self.cluster_ca, self.cluster_certificate, self.cluster_key)
+        if any(files) and not all(files):
+            raise ValueError("cluster_ca, cluster_certificate and cluster_key go together")
+        if not self.cluster_listen:
+            alone = ("cluster_address", "keepers", "cluster_ca")
+            if given := [name for name in alone if getattr(self, name)]:
+                raise ValueError(f"{given[0]} is for a node of a cluster, which needs cluster_listen")
+            return
+        for address in (self.cluster_listen, self.own_address, *self.keepers):
+            host_and_port(address)
+        if host_and_port(self.own_address)[0] in _ANY_HOST:
+            raise ValueError("cluster_address must be given: others can't connect to every interface")
+        if len(self.keepers) not in KEEPER_COUNTS or len(set(self.keepers)) != len(self.keepers):
+            raise ValueError("keepers must be the addresses of 1, 3 or 5 different nodes")
+        if not self.cluster_secret_file:
+            raise ValueError("a node of a cluster needs cluster_secret_file")
+
+    @property
+    def own_address(self) -> str:
+        """Where other nodes connect to this one's first worker; empty for a node without a cluster."""
+        return self.cluster_address or self.cluster_listen
+
+    @property
+    def keeps(self) -> bool:
+        """Whether this node is a keeper; one without a cluster is its own."""
+        return not self.cluster_listen or self.own_address in self.keepers
 
     @property
     def scheme(self) -> str:
@@ -73,9 +125,32 @@ _RANGES: Final = (
     ("collect_grace_s", 0, 10 * 365 * 86400),
     ("device_reserve_bytes", 0, 2**50),
     ("repair_latency_factor", 1, 1000),
+    ("bootstrap_nodes", 0, NODES_MAX),
 )
 
-_PATHS: Final = ("data", "tls_certificate", "tls_key")
+_PATHS: Final = (
+    "data",
+    "tls_certificate",
+    "tls_key",
+    "cluster_secret_file",
+    "cluster_ca",
+    "cluster_certificate",
+    "cluster_key",
+)
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """The parts of HOST:PORT or [HOST]:PORT. Raises ValueError."""
+    host, colon, port = address.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{address!r}: an IPv6 address goes in brackets, [::1]:8082")
+    if not colon or not host or not port.isascii() or not port.isdigit():
+        raise ValueError(f"{address!r} is not an address of the form HOST:PORT")
+    if not 1 <= int(port) <= PORT_MAX:
+        raise ValueError(f"{address!r}: the port is not within 1 … {PORT_MAX}")
+    return host, int(port)
 
 
 def parse(text: str, source: str, **overrides: object) -> Config:

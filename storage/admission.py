@@ -9,6 +9,7 @@ from runtime.clock import stamp_ns
 from storage.types import (
     BLOB_ID_BYTES,
     BLOB_MAX_BYTES,
+    GROUP_PARTITIONS_MAX,
     HEAD_MAX_BYTES,
     NAME_MAX_BYTES,
     ROW_PAYLOAD_MAX_BYTES,
@@ -35,6 +36,9 @@ SIZE_MAX: Final = 2**53 - 1
 """The largest size that a row may state: exact in every format that it goes through."""
 
 FLAGS_MAX: Final = 0xFF
+
+POWER_MAX: Final = 32
+"""The largest part power that a question may be asked in."""
 
 STAMP_AHEAD_MAX_NS: Final = int(STAMP_AHEAD_MAX_S * 1e9)
 
@@ -114,3 +118,11 @@ def blob_refusal(header: BlobHeader) -> Failed | None:
     if len(header.owner_name) > NAME_MAX_BYTES:
         return _over("owner_name", NAME_MAX_BYTES)
     return None
+
+
+def require_partitions(salt: int, power: int, first: int, count: int) -> None:
+    """Raises ValueError unless these are partitions of a ring, and not too many for one question."""
+    if not 0 <= salt < 1 << 64 or not 1 <= power <= POWER_MAX:
+        raise ValueError(f"no ring has salt {salt} and part power {power}")
+    if not 0 < count <= GROUP_PARTITIONS_MAX or not 0 <= first <= (1 << power) - count:
+        raise ValueError(f"{count} partitions from {first} on can't be asked for at part power {power}")

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from storage.types import (
     BlobEntry,
+    BlobGroup,
     BlobHeader,
     BlobName,
     Fault,
@@ -105,6 +106,22 @@ class DeviceClient(RowDevice, Protocol):
 
     async def list_blobs(self, after: BlobName | None, limit: int) -> list[BlobEntry]:
         """Committed blobs in order of (id, number) after `after`, at most `limit`."""
+
+    async def group_blobs(
+        self, salt: int, power: int, policy: str, first: int, count: int
+    ) -> list[BlobGroup]:
+        """Committed blobs by (partition, policy, number), in partitions first … first + count - 1.
+
+        salt, power: of the ring. policy: of this one alone; "" for all. Groups are in order of their
+        partitions. Raises DeviceFault; ValueError for more than GROUP_PARTITIONS_MAX partitions, or
+        for ones that a ring of this power has not.
+        """
+
+    async def list_group(
+        self, salt: int, power: int, policy: str, partition: int, number: int, after: bytes, limit: int
+    ) -> list[BlobEntry]:
+        """The blobs of one group in order of their ids after `after` (b"": from the first), at most
+        `limit`. Raises as group_blobs does."""
 
     async def list_garbage(self, after_seq: int, limit: int) -> list[GarbageEntry]:
         """Garbage hints in order of seq after `after_seq`, at most `limit`."""

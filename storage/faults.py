@@ -12,6 +12,7 @@ from runtime.randomness import Randomness
 from storage.contract import BlobReader, BlobWriter, Deliver, DeviceClient, DeviceFault, RowDevice
 from storage.types import (
     BlobEntry,
+    BlobGroup,
     BlobHeader,
     BlobName,
     Failed,
@@ -201,6 +202,20 @@ class FaultyDevice:
         """See DeviceClient.list_blobs."""
         self._check()
         return await self._inner.list_blobs(after, limit)
+
+    async def group_blobs(
+        self, salt: int, power: int, policy: str, first: int, count: int
+    ) -> list[BlobGroup]:
+        """See DeviceClient.group_blobs."""
+        self._check()
+        return await self._inner.group_blobs(salt, power, policy, first, count)
+
+    async def list_group(
+        self, salt: int, power: int, policy: str, partition: int, number: int, after: bytes, limit: int
+    ) -> list[BlobEntry]:
+        """See DeviceClient.list_group."""
+        self._check()
+        return await self._inner.list_group(salt, power, policy, partition, number, after, limit)
 
     async def list_garbage(self, after_seq: int, limit: int) -> list[GarbageEntry]:
         """See DeviceClient.list_garbage."""

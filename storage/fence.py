@@ -42,6 +42,8 @@ class FencedDevice:
         self.open_blob = device.open_blob
         self.delete_blob = device.delete_blob
         self.list_blobs = device.list_blobs
+        self.group_blobs = device.group_blobs
+        self.list_group = device.list_group
         self.list_garbage = device.list_garbage
         self.forget_garbage = device.forget_garbage
 

@@ -26,6 +26,7 @@ from storage.node import KEEPER_DEVICE
 from storage.types import (
     Accept,
     BlobEntry,
+    BlobGroup,
     BlobHeader,
     BlobName,
     Failed,
@@ -244,6 +245,18 @@ class KeeperDevice:
         raise DeviceFault(Fault.OFFLINE, _NO_BLOBS)
 
     async def list_blobs(self, after: BlobName | None, limit: int) -> list[BlobEntry]:
+        """There are none."""
+        raise DeviceFault(Fault.OFFLINE, _NO_BLOBS)
+
+    async def group_blobs(
+        self, salt: int, power: int, policy: str, first: int, count: int
+    ) -> list[BlobGroup]:
+        """There are none."""
+        raise DeviceFault(Fault.OFFLINE, _NO_BLOBS)
+
+    async def list_group(
+        self, salt: int, power: int, policy: str, partition: int, number: int, after: bytes, limit: int
+    ) -> list[BlobEntry]:
         """There are none."""
         raise DeviceFault(Fault.OFFLINE, _NO_BLOBS)
 

@@ -6,13 +6,17 @@ between a client and a device is `storage/faults.py`.
 """
 
 from collections.abc import Sequence
+from functools import reduce
+from itertools import islice
+from operator import xor
 from typing import NamedTuple
 
 from sortedcontainers import SortedDict
+from xxhash import xxh3_64_intdigest
 
 from runtime.clock import Clock
 from storage import replica
-from storage.admission import BLOB_DATA_MAX_BYTES, blob_refusal, refusal
+from storage.admission import BLOB_DATA_MAX_BYTES, blob_refusal, refusal, require_partitions
 from storage.contract import BlobReader, BlobWriter, Buffer, Deliver, DeviceFault
 from storage.paging import cut_page, first_name
 from storage.types import (
@@ -20,6 +24,7 @@ from storage.types import (
     ZERO_VERSION,
     Accept,
     BlobEntry,
+    BlobGroup,
     BlobHeader,
     BlobName,
     Count,
@@ -279,6 +284,47 @@ class MemoryDevice:
         keys = sorted(key for key in self._blobs if after is None or key > _key(after))
         found = (self._blobs[key] for key in keys[: max(0, limit)])
         return [BlobEntry(header, len(data)) for header, data in found]
+
+    async def group_blobs(
+        self, salt: int, power: int, policy: str, first: int, count: int
+    ) -> list[BlobGroup]:
+        """See DeviceClient.group_blobs."""
+        self._check()
+        require_partitions(salt, power, first, count)
+        found: dict[tuple[int, str, int], list[tuple[int, int]]] = {}
+        for header, data in self._blobs.values():
+            place = xxh3_64_intdigest(header.name.id, salt)
+            partition = place >> (64 - power)
+            if first <= partition < first + count and policy in ("", header.policy):
+                key = (partition, header.policy, header.name.number)
+                found.setdefault(key, []).append((place, len(data)))
+        return [
+            BlobGroup(
+                of_policy,
+                partition,
+                number,
+                len(blobs),
+                sum(size for _, size in blobs),
+                reduce(xor, (place for place, _ in blobs)),
+            )
+            for (partition, of_policy, number), blobs in sorted(found.items())
+        ]
+
+    async def list_group(
+        self, salt: int, power: int, policy: str, partition: int, number: int, after: bytes, limit: int
+    ) -> list[BlobEntry]:
+        """See DeviceClient.list_group."""
+        self._check()
+        require_partitions(salt, power, partition, 1)
+        found = [
+            BlobEntry(header, len(data))
+            for (blob_id, at), (header, data) in sorted(self._blobs.items())
+            if at == number and blob_id > after and header.policy == policy
+        ]
+        inside = (
+            e for e in found if xxh3_64_intdigest(e.header.name.id, salt) >> (64 - power) == partition
+        )
+        return list(islice(inside, max(0, limit)))
 
     async def list_garbage(self, after_seq: int, limit: int) -> list[GarbageEntry]:
         """See DeviceClient.list_garbage."""

@@ -267,6 +267,25 @@ class BlobEntry(msgspec.Struct, frozen=True, array_like=True):
     size_bytes: int
 
 
+class BlobGroup(msgspec.Struct, frozen=True, array_like=True):
+    """A device's blobs of one policy, partition and number (of replica or fragment).
+
+    digest: XOR of the blobs' places (the salted XXH3 of their ids). Two devices hold replicas or
+    fragments of the same blobs where count and digest of their groups are equal.
+    """
+
+    policy: str
+    partition: int
+    number: int
+    blobs: int
+    size_bytes: int
+    digest: int
+
+
+GROUP_PARTITIONS_MAX: Final = 8192
+"""How many partitions one question for groups may name."""
+
+
 class GarbageEntry(msgspec.Struct, frozen=True, array_like=True):
     """A replaced row version that owned blobs: a hint for the collector, durable with the replacement.
 

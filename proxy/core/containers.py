@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from proxy.core.deletion import DELETING, OPEN, Deletion, Superseded, same_container
+from proxy.core.deletion import DELETING, OPEN, Deletion, same_container
 from proxy.core.errors import (
     BucketNameTaken,
     ContainerExists,
@@ -25,7 +25,9 @@ from proxy.core.listing import Listed, list_rows
 from proxy.core.names import check_meta, container_name, merged
 from proxy.core.placement import Placement
 from proxy.core.register import Value, Versioned
+from proxy.core.resharding import ContainerRow, Resharding
 from proxy.core.rows import Rows
+from proxy.core.seals import Superseded
 from proxy.core.shard_scan import ShardScan
 from proxy.core.shards import (
     ACCOUNT_NAME,
@@ -33,7 +35,6 @@ from proxy.core.shards import (
     account_shard,
     bucket_name_shard,
     containers_shard,
-    object_shard_keys,
 )
 from proxy.core.types import (
     AccountStat,
@@ -88,6 +89,7 @@ class Containers:
         self._default_policy = default_policy
         self._scan = ShardScan(rows)
         self._deletion = Deletion(rows, clock, randomness)
+        self._resharding = Resharding(rows, clock, randomness)
         self._cache: OrderedDict[tuple[str, str], Container] = OrderedDict()
         self._buckets: OrderedDict[str, str] = OrderedDict()  # bucket name -> account
 
@@ -123,6 +125,16 @@ class Containers:
                     await self._deletion.carry_out(container)
             container = await self._read(account, name)
         raise Unavailable("the container is being deleted")
+
+    async def present(self, account: str, name: str) -> Container:
+        """The container as its row says now, also while it is being deleted. Raises NoSuchContainer."""
+        container = await self._read(account, name)
+        if container is None:
+            self.forget(account, name)
+            raise NoSuchContainer(name)
+        if container.head.state == OPEN:
+            self._remember(container)
+        return container
 
     async def _read(self, account: str, name: str) -> Container | None:
         row = await self._rows.read(containers_shard(account), container_name(name), Want.HEAD)
@@ -296,6 +308,14 @@ class Containers:
         """See `Deletion.lift_stale_seals`."""
         await self._deletion.lift_stale_seals(container)
 
+    async def give_up_move(self, container: Container) -> None:
+        """Take the shard back from the move that the container's head names. Raises Superseded."""
+        assert container.head.reshard is not None
+        row = ContainerRow(
+            containers_shard(container.account), container.name.encode(), container.head.id
+        )
+        await self._resharding.give_up(row, container.head.reshard.move)
+
     async def _on_present(self, container: Container, act: Callable[[Container], Awaitable[T]]) -> T:
         """`act` on the container, or on the one that has its name now: what was cached may be stale."""
         for _ in range(STALE_ATTEMPTS):
@@ -323,8 +343,12 @@ class Containers:
 
     async def stat(self, container: Container) -> ContainerStat:
         """See `Store.container_stat`."""
-        head = container.head
-        counts = await asyncio.gather(*map(self._rows.count, object_shard_keys(head.id, head.shards)))
+        layout = container.head.layout
+        counts = await asyncio.gather(*map(self._rows.count, layout.all_shards()))
+        if any(count.sealed for count in counts):  # it may be gone, or its rows have moved on
+            present = await self.get(container.account, container.name, fresh=True)
+            if present.head.layout != layout:
+                return await self.stat(present)
         return ContainerStat(
             sum(count.rows for count in counts), sum(count.size_bytes for count in counts)
         )

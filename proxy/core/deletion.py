@@ -2,8 +2,8 @@
 
 The container's row decides. It goes from open to deleting, with a number and a nonce of the deletion's
 own, and from there to a tombstone or back to open; only the deletion that the row names takes the last
-step. Whoever finds it half way begins a newer one. A newer deletion's seals replace an older one's,
-never the other way round: while the row names a deletion, nothing lifts the seals that it has set.
+step. Whoever finds it half way begins a newer one (`seals.py`). A move of one of its shards
+(`resharding.py`) that is under way is given up by that.
 """
 
 import contextlib
@@ -14,18 +14,14 @@ import msgspec
 from proxy.core.errors import ContainerNotEmpty, Full, NoSuchContainer, Unavailable
 from proxy.core.register import Decide, Value, Versioned, tombstone
 from proxy.core.rows import Rows
+from proxy.core.seals import Seals, Superseded
 from proxy.core.shard_scan import ShardScan
-from proxy.core.shards import (
-    bucket_name_shard,
-    containers_shard,
-    object_shard_keys,
-    uploads_shard,
-)
-from proxy.core.types import BucketHead, Container, ContainerHead, ObjectHead, SealHead
+from proxy.core.shards import bucket_name_shard, containers_shard, uploads_shard
+from proxy.core.types import BucketHead, Container, ContainerHead, ObjectHead, Reshard, SealHead
 from runtime.clock import Clock
 from runtime.randomness import Randomness
 from runtime.tasks import together
-from storage.types import SEAL_NAME, RowFlag, Scan, ScannedRow, Want
+from storage.types import Scan, ScannedRow, Want
 
 OPEN: Final = "open"
 DELETING: Final = "deleting"
@@ -36,11 +32,6 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_container = msgspec.msgpack.Decoder(ContainerHead).decode
 _decode_bucket = msgspec.msgpack.Decoder(BucketHead).decode
 _decode_object = msgspec.msgpack.Decoder(ObjectHead).decode
-_decode_seal = msgspec.msgpack.Decoder(SealHead).decode
-
-
-class Superseded(Exception):
-    """A newer deletion of the same container has taken over."""
 
 
 class _KeepAsIs(Exception):
@@ -55,9 +46,14 @@ def same_container(row: Versioned, container: Container) -> ContainerHead:
     return head
 
 
+def without_move(reshard: Reshard | None) -> Reshard | None:
+    """The same, no move under way."""
+    return None if reshard is None else msgspec.structs.replace(reshard, move=b"")
+
+
 def sealed_shards(head: ContainerHead) -> list[bytes]:
     """The shards that go with a container."""
-    return [*object_shard_keys(head.id, head.shards), uploads_shard(head.id)]
+    return [*head.layout.all_shards(), uploads_shard(head.id)]
 
 
 class Deletion:
@@ -66,6 +62,7 @@ class Deletion:
     def __init__(self, rows: Rows, clock: Clock, randomness: Randomness) -> None:
         self._rows = rows
         self._scan = ShardScan(rows)
+        self._seals = Seals(rows)
         self._clock = clock
         self._randomness = randomness
 
@@ -77,12 +74,12 @@ class Deletion:
         head = await self._begin(container)
         seal = SealHead(head.deletions, head.nonce, container.account, container.name)
         shards = sealed_shards(head)
-        await together(self._seal(shard, seal) for shard in shards)
+        await together(self._seals.set(shard, seal) for shard in shards)
         if await self._empty(head):
             await self._bury(container, head)
             await self._try_release_name(container.name, head)
             return
-        await together(self._unseal(shard, seal) for shard in shards)
+        await together(self._seals.lift(shard, seal) for shard in shards)
         await self._reopen(container, head)
         raise ContainerNotEmpty(container.name)
 
@@ -96,7 +93,11 @@ class Deletion:
         def decide(row: Versioned) -> Value:
             head = same_container(row, container)
             head = msgspec.structs.replace(
-                head, state=DELETING, nonce=nonce, deletions=head.deletions + 1
+                head,
+                state=DELETING,
+                nonce=nonce,
+                deletions=head.deletions + 1,
+                reshard=without_move(head.reshard),
             )
             begun.append(head)
             return Value(0, 0, _encode(head), b"")
@@ -126,48 +127,29 @@ class Deletion:
         shard = containers_shard(container.account)
         await self._rows.update(shard, container.name.encode(), decide)
 
-    # -- seals --
-
-    async def _seal(self, shard: bytes, seal: SealHead) -> None:
-        value = Value(RowFlag.UNCOUNTED, 0, _encode(seal), b"")
-
-        def decide(row: Versioned) -> Value:
-            if row.value.head and _decode_seal(row.value.head).deletion > seal.deletion:
-                raise Superseded
-            return value
-
-        await self._rows.update(shard, SEAL_NAME, decide)
-
-    async def _unseal(self, shard: bytes, seal: SealHead) -> None:
-        """Lift the seal that this deletion has set, and no other; its number stays."""
-        value = tombstone(_encode(seal))
-
-        def decide(row: Versioned) -> Value:
-            if not row.live or row.value.head != value.head:
-                raise _KeepAsIs
-            return value
-
-        with contextlib.suppress(_KeepAsIs):
-            await self._rows.update(shard, SEAL_NAME, decide)
+    # -- stale seals --
 
     async def lift_stale_seals(self, container: Container) -> None:
-        """Lift what seals an open container still has, whatever has left them."""
+        """Lift what seals an open container still has, whatever has left them; not those of a move
+        that is under way."""
         for shard in sealed_shards(container.head):
-            row = await self._rows.read(shard, SEAL_NAME, Want.HEAD)
-            present = await self._rows.read(
+            seal = await self._seals.on(shard)
+            if seal is None:
+                continue
+            row = await self._rows.read(
                 containers_shard(container.account), container.name.encode(), Want.HEAD
             )
-            if not present.live or same_container(present, container).state != OPEN:
+            if not row.live or (head := same_container(row, container)).state != OPEN:
                 return
-            if row.live:
-                await self._unseal(shard, _decode_seal(row.value.head))
+            moves = head.reshard is not None and head.reshard.move == seal.nonce
+            if shard in sealed_shards(head) and not moves:
+                await self._seals.lift(shard, seal)
 
     # -- the question --
 
     async def _empty(self, head: ContainerHead) -> bool:
         """Whether the sealed shards hold no object that is not past its expiry."""
-        shards = object_shard_keys(head.id, head.shards)
-        return all(await together(self._shard_empty(shard) for shard in shards))
+        return all(await together(self._shard_empty(shard) for shard in head.layout.all_shards()))
 
     async def _shard_empty(self, shard: bytes) -> bool:
         now_s = self._clock.now_ns() // 10**9

@@ -32,6 +32,7 @@ from storage.contract import (
 from storage.types import (
     Accept,
     BlobEntry,
+    BlobGroup,
     BlobHeader,
     BlobName,
     Failed,
@@ -328,6 +329,22 @@ class GuardedDevice(GuardedRows):
     async def list_blobs(self, after: BlobName | None, limit: int) -> list[BlobEntry]:
         """See DeviceClient.list_blobs."""
         return await self.guard.run(Kind.READING, self._inner.list_blobs, after, limit)
+
+    async def group_blobs(
+        self, salt: int, power: int, policy: str, first: int, count: int
+    ) -> list[BlobGroup]:
+        """See DeviceClient.group_blobs."""
+        call = self._inner.group_blobs
+        return await self.guard.run(Kind.READING, call, salt, power, policy, first, count)
+
+    async def list_group(
+        self, salt: int, power: int, policy: str, partition: int, number: int, after: bytes, limit: int
+    ) -> list[BlobEntry]:
+        """See DeviceClient.list_group."""
+        call = self._inner.list_group
+        return await self.guard.run(
+            Kind.READING, call, salt, power, policy, partition, number, after, limit
+        )
 
     async def list_garbage(self, after_seq: int, limit: int) -> list[GarbageEntry]:
         """See DeviceClient.list_garbage."""

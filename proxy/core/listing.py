@@ -7,7 +7,7 @@ common prefixes.
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
@@ -17,6 +17,9 @@ from runtime.tasks import together
 from storage.types import NAME_MAX_BYTES, SCAN_ROWS_MAX, Scan, ScannedRow
 
 T = TypeVar("T")
+
+Successors = Callable[[bytes], Awaitable[list[bytes]]]
+"""The shards that hold now what was in a sealed shard: itself, while it has not moved on."""
 
 
 def after(name: bytes) -> bytes:
@@ -86,8 +89,16 @@ _name = attrgetter("name")
 class MergedScan:
     """The live rows of several shards as one sorted sequence, in batches."""
 
-    def __init__(self, scan: ShardScan, shards: list[bytes], limits: Bounds, wanted: int) -> None:
+    def __init__(
+        self,
+        scan: ShardScan,
+        shards: list[bytes],
+        limits: Bounds,
+        wanted: int,
+        successors: Successors | None = None,
+    ) -> None:
         self._scan = scan
+        self._successors = successors
         self._limits = limits
         share = wanted / len(shards)
         spread = 0 if len(shards) == 1 else math.ceil(4 * math.sqrt(share)) + 2
@@ -125,10 +136,26 @@ class MergedScan:
         page = await self._scan.page(
             Scan(buffer.shard, buffer.at, limits.end, self._page_rows, False, limits.prefix)
         )
+        if page.sealed and await self._moved_on(buffer):
+            return
         self.sealed = self.sealed or page.sealed
         buffer.rows = page.rows
         buffer.more = page.covered_to != b""
         buffer.at = page.covered_to
+
+    async def _moved_on(self, buffer: _ShardBuffer) -> bool:
+        """Whether the rows of a sealed shard are elsewhere by now: then go on there, where it was.
+
+        What was taken of it before was read before they moved.
+        """
+        if self._successors is None:
+            return False
+        shards = await self._successors(buffer.shard)
+        if shards == [buffer.shard]:
+            return False
+        at = self._buffers.index(buffer)
+        self._buffers[at : at + 1] = [_ShardBuffer(shard, buffer.at) for shard in shards]
+        return True
 
 
 class Listed(NamedTuple, Generic[T]):
@@ -201,18 +228,20 @@ async def list_rows(
     decode: Callable[[ScannedRow], T | None],
     *,
     rolled_before: bytes = b"",
+    successors: Successors | None = None,
 ) -> Listed[T]:
     """One page of what lives in `shards`.
 
     decode: makes an entry of a row, None to leave it out. rolled_before: a mark in the names, behind
-    which no delimiter is looked for. A common prefix counts as one entry, and
+    which no delimiter is looked for. successors: asked where the rows of a sealed shard are now.
+    A common prefix counts as one entry, and
     what is under it is skipped, not read. A reversed page reads its range forward and keeps the tail:
     the work is that of the whole range, the memory that of one page.
     """
     limits = bounds(query)
     if query.limit <= 0 or limits.empty:
         return Listed([], "", False)
-    merged = MergedScan(scan, shards, limits, query.limit + 1)
+    merged = MergedScan(scan, shards, limits, query.limit + 1, successors)
     names: list[bytes] | deque[bytes]
     entries: list[T | str] | deque[T | str]
     names, entries = [], []

@@ -1,28 +1,24 @@
 """Objects' rows: encoding, and reading and writing them in the right shard of a living container.
 
-Cached containers may be stale. A deleted container's shards are sealed, so a majority says so; then
-the container's row is read again and the operation goes on in what it names, or ends with
-NoSuchContainer.
+Cached containers may be stale: a seal tells, and `living.py` goes on from there.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from proxy.core.containers import Containers
-from proxy.core.errors import NoSuchObject, ObjectTooLarge, Unavailable
+from proxy.core.errors import NoSuchObject, ObjectTooLarge
+from proxy.core.living import Living
 from proxy.core.names import object_name
 from proxy.core.preconditions import any_condition, check_write
-from proxy.core.register import Decide, Value, Versioned, tombstone
+from proxy.core.register import Decide, Sent, Value, Versioned, tombstone
 from proxy.core.rows import Rows, SealedShard
-from proxy.core.shards import object_shard
 from proxy.core.types import Conditions, Container, Manifest, ObjectHead, ObjectInfo
 from runtime.clock import Clock
 from runtime.randomness import Randomness
 from storage.types import ROW_PAYLOAD_MAX_BYTES, RowFlag, Want
-
-SEALED_ATTEMPTS: Final = 4
 
 T = TypeVar("T")
 
@@ -62,6 +58,7 @@ class ObjectRows:
     ) -> None:
         self._rows = rows
         self._containers = containers
+        self._living = Living(containers, clock, randomness)
         self._clock = clock
         self._randomness = randomness
 
@@ -84,50 +81,41 @@ class ObjectRows:
         *,
         pinned: bool = False,
     ) -> T:
-        """`act` on the container, again on what its row says where a shard turns out to be sealed.
+        """See `Living.on`."""
+        return await self._living.on(container, act, pinned=pinned)
 
-        pinned: only on this very container, not on one made anew under its name, because blobs were
-        written whose headers say that one of its rows owns them.
-        """
-        for attempt in range(SEALED_ATTEMPTS):
-            try:
-                return await act(container)
-            except SealedShard:
-                current = await self.renewed(container, lift=attempt > 0)
-            if pinned and current.head.id != container.head.id:
-                raise Unavailable("the container was replaced meanwhile")
-            container = current
-        raise Unavailable("the container is being changed")
-
-    async def renewed(self, container: Container, *, lift: bool = False) -> Container:
+    async def renewed(self, container: Container) -> Container:
         """The container as its row says now. Raises NoSuchContainer."""
-        current = await self._containers.get(container.account, container.name, fresh=True)
-        if lift and current.head.id == container.head.id:
-            await self._containers.lift_stale_seals(current)
-        return current
+        return await self._living.renewed(container)
 
     def shard(self, container: Container, raw: bytes) -> bytes:
         """The shard of an object's row."""
-        return object_shard(container.head.id, container.head.shards, raw)
+        return container.head.layout.shard_of(raw)
 
-    async def read(self, container: Container, name: str, want: int = Want.PAYLOAD) -> Versioned:
-        """The object's row, live. Raises NoSuchObject, NoSuchContainer."""
+    async def look(self, container: Container, name: str, want: int) -> Versioned:
+        """The object's row, whether it is there or not, in the shard where it is now.
+
+        A sealed shard's rows may have moved on. Where the container's row, asked afterwards, still
+        names that shard, they had not when the row was read. Raises SealedShard, NoSuchContainer.
+        """
         raw = object_name(name)
-        row = await self._rows.read(self.shard(container, raw), raw, want)
-        if row.live:
-            return row
+        shard = self.shard(container, raw)
+        row = await self._rows.read(shard, raw, want)
         if row.sealed:
-            current = await self.renewed(container)
-            if current.head.id != container.head.id:
-                return await self.read(current, name, want)
-        raise NoSuchObject(name)
+            present = await self._containers.present(container.account, container.name)
+            if self.shard(present, raw) != shard:
+                return await self.look(present, name, want)
+        return row
 
     async def read_living(self, container: Container, name: str, want: int) -> Versioned:
-        """`read`, in what the container's row says where a shard turns out to be sealed."""
+        """The object's row, live, wherever it is now. Raises NoSuchObject, NoSuchContainer."""
         try:
-            return await self.read(container, name, want)
+            row = await self.look(container, name, want)
         except SealedShard:
-            return await self.in_living(container, lambda c: self.read(c, name, want))
+            row = await self.in_living(container, lambda c: self.look(c, name, want))
+        if not row.live:
+            raise NoSuchObject(name)
+        return row
 
     async def head(self, container: Container, name: str) -> ObjectInfo:
         """The object's head. Raises NoSuchObject, NoSuchContainer."""
@@ -195,11 +183,17 @@ class ObjectRows:
     ) -> bytes:
         """A conditional write of the object's row; the new version."""
         raw = object_name(name)
-        return await self.in_living(
-            container,
-            lambda living: self._rows.update(self.shard(living, raw), raw, decide),
-            pinned=pinned,
-        )
+        before: dict[bytes, Sent | None] = {}  # by container id
+
+        async def update(living: Container) -> bytes:
+            try:
+                sent = before.get(living.head.id)
+                return await self._rows.update(self.shard(living, raw), raw, decide, sent)
+            except SealedShard as sealed:
+                before[living.head.id] = sealed.sent
+                raise
+
+        return await self.in_living(container, update, pinned=pinned)
 
     async def delete(self, container: Container, name: str, conditions: Conditions) -> None:
         """Delete; absent is success without conditions."""

@@ -21,8 +21,8 @@ from proxy.core.opened import Opened, dynamic_info, dynamic_parts
 from proxy.core.placement import Placement
 from proxy.core.preconditions import check_copy_source
 from proxy.core.register import Value, Versioned
+from proxy.core.rows import SealedShard
 from proxy.core.shard_scan import ShardScan
-from proxy.core.shards import object_shard_keys
 from proxy.core.types import (
     NO_CONDITIONS,
     OBJECT_MAX_BYTES,
@@ -300,8 +300,16 @@ class Objects:
             return ObjectInfo(row.name.decode(), head, row.version)
 
         async def page(living: Container) -> ObjectPage:
-            shards = object_shard_keys(living.head.id, living.head.shards)
-            listed: Listed[ObjectInfo] = await list_rows(self._scan, shards, query, decode)
+            async def successors(shard: bytes) -> list[bytes]:
+                present = await self._rows.renewed(living)
+                if present.head.id != living.head.id:
+                    raise SealedShard
+                return present.head.layout.successors(shard)
+
+            shards = living.head.layout.all_shards()
+            listed: Listed[ObjectInfo] = await list_rows(
+                self._scan, shards, query, decode, successors=successors
+            )
             if listed.sealed:
                 present = await self._rows.renewed(living)
                 if present.head.id != living.head.id:

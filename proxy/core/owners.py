@@ -9,19 +9,20 @@ from typing import Final
 import msgspec
 
 from proxy.core.blobs import Owner
-from proxy.core.errors import StoreError
+from proxy.core.errors import NoSuchContainer, StoreError, Unavailable
 from proxy.core.object_rows import decode_manifest
+from proxy.core.register import Versioned
 from proxy.core.rows import Rows, SealedShard
+from proxy.core.seals import decode_seal, sealed_container
 from proxy.core.shard_scan import ShardScan
 from proxy.core.shards import (
     UPLOAD_SEPARATOR,
     container_id,
-    containers_shard,
     part_name,
     parts_shard,
     uploads_shard,
 )
-from proxy.core.types import ContainerHead, PartHead, SealHead, UploadHead
+from proxy.core.types import ContainerHead, PartHead, UploadHead
 from proxy.core.upload_rows import COMPLETING
 from storage.types import SEAL_NAME, BlobHeader, RowFlag, Scan, Want
 
@@ -31,7 +32,6 @@ UNPROVABLE: Final = (StoreError, SealedShard, msgspec.MsgspecError)
 """What `Owners.named` raises where it can't be told now."""
 
 _decode_container = msgspec.msgpack.Decoder(ContainerHead).decode
-_decode_seal = msgspec.msgpack.Decoder(SealHead).decode
 _decode_upload = msgspec.msgpack.Decoder(UploadHead).decode
 _decode_part = msgspec.msgpack.Decoder(PartHead).decode
 
@@ -54,10 +54,8 @@ class Owners:
         """
         try:
             return await self._named_by_rows(owner)
-        except SealedShard:
-            if await self._buried(owner.shard):
-                return set()
-            raise
+        except NoSuchContainer:
+            return set()
 
     async def _named_by_rows(self, owner: Owner) -> set[bytes] | None:
         """The rows are asked in the order in which blobs pass from one to the next: what has been
@@ -66,13 +64,13 @@ class Owners:
         if owner.upload:
             by_parts = await self._named_by_parts(owner.upload.decode())
             state = await self._upload_state(owner)
-            if state == COMPLETING:  # in a container that is gone nobody completes it any more
-                return set() if await self._buried(owner.shard) else None
+            if state == COMPLETING:
+                # In a container that is gone nobody completes it any more: asking for its row tells.
+                await self._object_row(owner.shard, owner.name)
+                return None
             if state == "":
                 by_parts = set()  # rows that an ended upload left behind
-        row = await self._rows.read(owner.shard, owner.name)
-        if row.sealed and await self._buried(owner.shard):
-            return set()
+        row = await self._object_row(owner.shard, owner.name)
         if not row.live or not row.value.flags & RowFlag.MANIFEST:
             return by_parts
         parts = decode_manifest(row.value.payload).parts
@@ -95,11 +93,37 @@ class Owners:
         row = await self._rows.read(shard, owner.name + UPLOAD_SEPARATOR + owner.upload)
         return _decode_upload(row.value.head).state if row.live else ""
 
-    async def _buried(self, shard: bytes) -> bool:
-        """Whether a sealed shard's container is gone: its seal says which one that was."""
+    async def _object_row(self, shard: bytes, name: bytes) -> Versioned:
+        """The object's row, wherever it is now. Raises NoSuchContainer where all its rows are gone.
+
+        A blob's header names the shard that its row was in when the blob was made. A sealed shard's
+        rows may have moved on, and then the copies that are left there say nothing.
+        """
+        try:
+            row = await self._rows.read(shard, name)
+            if not row.sealed:
+                return row
+        except SealedShard:
+            present = await self._present_shard(shard, name)
+            if present == shard:
+                raise
+        else:
+            present = await self._present_shard(shard, name)
+            if present == shard:
+                return row
+        return await self._object_row(present, name)
+
+    async def _present_shard(self, shard: bytes, name: bytes) -> bytes:
+        """Where the rows of a sealed shard are now: its seal says whose they are.
+
+        Raises NoSuchContainer, and Unavailable where the seal was lifted meanwhile.
+        """
         seal = await self._rows.read(shard, SEAL_NAME)
         if not seal.live:
-            return False
-        head = _decode_seal(seal.value.head)
-        row = await self._rows.read(containers_shard(head.account), head.container.encode(), Want.HEAD)
-        return not row.live or _decode_container(row.value.head).id != container_id(shard)
+            raise Unavailable("the shard is no longer sealed")
+        containers, container = sealed_container(decode_seal(seal.value.head))
+        row = await self._rows.read(containers, container, Want.HEAD)
+        head = _decode_container(row.value.head) if row.live else None
+        if head is None or head.id != container_id(shard):
+            raise NoSuchContainer(container.decode())
+        return head.layout.shard_of(name)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import partial
 
 from runtime.clock import Clock
-from storage.contract import DeviceClient
-from storage.types import Failed, RowAnswer, RowMessage
+from storage.contract import RowDevice
+from storage.types import Failed, Fault, RowAnswer, RowMessage
 
 
 class Poll:
@@ -22,7 +22,7 @@ class Poll:
         self._asked = 0
         self.answers: dict[int, RowAnswer] = {}
 
-    def ask(self, number: int, device: DeviceClient, message: RowMessage) -> None:
+    def ask(self, number: int, device: RowDevice, message: RowMessage) -> None:
         """Send a message; its answer will be under `number`, which must be new."""
         self._asked += 1
         device.send(message, b"", self._deadline, partial(self._take, number))
@@ -48,6 +48,17 @@ class Poll:
         except TimeoutError:
             pass
         return enough()
+
+    @property
+    def stale(self) -> bool:
+        """Whether a device is in another ring epoch than it was asked in."""
+        return any(
+            type(answer) is Failed and answer.fault == Fault.EPOCH for answer in self.answers.values()
+        )
+
+    def mask(self, kind: type[RowAnswer]) -> int:
+        """The numbers that got an answer of this kind, as a mask."""
+        return sum(1 << number for number, answer in self.answers.items() if type(answer) is kind)
 
     def said(self) -> str:
         """What the devices that could not answer said, for an error's text."""

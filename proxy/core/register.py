@@ -10,6 +10,7 @@ begins its round there, a plain write under the same stamp.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Final, NamedTuple, Protocol
 
 from runtime.clock import HybridClock
@@ -65,12 +66,14 @@ class Quorum(NamedTuple):
         return (1 << self.size) - 1
 
 
+@cache
 def majority(size: int, order: tuple[int, ...] | None = None) -> Quorum:
     """A quorum of more than half of `size` members."""
     everyone = (1 << size) - 1
     return joint(size, everyone, everyone, order)
 
 
+@cache
 def joint(size: int, old: int, new: int, order: tuple[int, ...] | None = None) -> Quorum:
     """The quorum of a joint epoch over `size` members; old, new: masks of the two sets.
 
@@ -113,6 +116,7 @@ class Versioned(NamedTuple):
 
 
 NO_VALUE: Final = Value(0, 0, b"", b"")
+NO_ROW: Final = Versioned(ZERO_VERSION, NO_VALUE)
 
 
 class Send(NamedTuple):
@@ -158,13 +162,21 @@ class Undone(NamedTuple):
     faults: tuple[Failed, ...] = ()
 
 
+class Sent(NamedTuple):
+    """What a conditional write has sent that met a seal: its own value, and the row it was made of."""
+
+    own: Value
+    base: Versioned
+
+
 class ShardSealed(NamedTuple):
     """A majority has sealed the shard: the container is gone or moved, ask its row again.
 
-    version: what a plain write was sent under, else b"".
+    version: what a plain write was sent under, else b"". sent: what a conditional one has sent, if any.
     """
 
     version: bytes = b""
+    sent: Sent | None = None
 
 
 End = Stored | Found | Refused | Unknown | Undone | ShardSealed
@@ -565,15 +577,25 @@ writes carry a nonce. It may be called more than once, and must be pure.
 
 
 class Update:
-    """A conditional write: single-decree Paxos on top of the last plain write."""
+    """A conditional write: single-decree Paxos on top of the last plain write.
+
+    `before`: what it has sent in a shard whose rows have moved on to this one. Where a majority here
+    holds the very row that it was made of, nobody has taken it over and nobody will: it did not happen.
+    """
 
     __slots__ = (
-        "_attempts", "_ballot", "_clock", "_decide", "_name", "_own", "_promises", "_quorum",
-        "_refusal", "_sent", "_shard", "_state", "_tally", "_version",
+        "_attempts", "_ballot", "_base", "_before", "_clock", "_decide", "_name", "_own", "_promises",
+        "_quorum", "_refusal", "_sent", "_shard", "_state", "_tally", "_version",
     )  # fmt: skip
 
     def __init__(
-        self, quorum: Quorum, clock: HybridClock, shard: bytes, name: bytes, decide: Decide
+        self,
+        quorum: Quorum,
+        clock: HybridClock,
+        shard: bytes,
+        name: bytes,
+        decide: Decide,
+        before: Sent | None = None,
     ) -> None:
         self._quorum = quorum
         self._clock = clock
@@ -581,8 +603,10 @@ class Update:
         self._name = name
         self._decide = decide
         self._attempts = 0
-        self._sent = False
-        self._own: Value | None = None
+        self._before = before
+        self._base = before.base if before is not None else NO_ROW
+        self._sent = before is not None
+        self._own: Value | None = before.own if before is not None else None
         self._tally = _Tally(quorum)
 
     def renew(self, quorum: Quorum) -> Send:
@@ -616,7 +640,7 @@ class Update:
         """What follows from the refusals of a round in which `others` members did not refuse."""
         tally, hopeless = self._tally, self._quorum.hopeless
         if hopeless[tally.sealed]:
-            return Unknown() if self._sent else ShardSealed()
+            return ShardSealed(sent=Sent(self._own, self._base) if self._own is not None else None)
         if hopeless[tally.no]:
             return self._again()
         answered = (tally.ok | tally.no | tally.sealed).bit_count() + len(tally.faults) + others
@@ -634,15 +658,26 @@ class Update:
         best = max(self._promises.values(), key=lambda row: row.version)
         self._clock.saw(best.version)
         self._clock.saw(best.version[STAMP_BYTES:])
-        if self._sent:
-            # An accept is out: only our own value in its place tells how that ended.
-            return self._accept(best, best.value) if best.value == self._own else Unknown()
+        if self._sent and best.value == self._own:
+            return self._accept(best, best.value)
+        if self._sent and not self._never_taken(best):
+            return (
+                Unknown()
+            )  # an accept is out, and only our own value in its place tells how that ended
         try:
-            self._own = self._decide(best)
+            own = self._decide(best)
         except Exception as reason:
             return self._refuse(best, reason)
-        self._sent = True
+        self._own, self._base, self._before, self._sent = own, best, None, True
         return self._accept(best, self._own)
+
+    def _never_taken(self, best: Versioned) -> bool:
+        """Whether what was sent elsewhere found no one. Its base may be here under another ballot."""
+        if self._before is None:
+            return False
+        base = self._before.base
+        stamps = best.version[:STAMP_BYTES], base.version[:STAMP_BYTES]
+        return stamps[0] == stamps[1] and best.value == base.value
 
     def _refuse(self, best: Versioned, reason: Exception) -> Step:
         """A failed condition is answered only once the version it saw is on a majority."""

@@ -6,13 +6,24 @@ into values or errors. Listings' scans live in `listing.py`, on top of this.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import msgspec
 
 from proxy.core.contention import Contended
 from proxy.core.errors import Damaged, Full, StoreError, Unavailable
-from proxy.core.placement import Placement, Replicas
+from proxy.core.operations import (
+    AGREEING_OF,
+    HEDGE_S,
+    ROW_DEADLINE_S,
+    AgreeingRead,
+    AgreeingWrite,
+    NoteLatency,
+    Operation,
+    Watch,
+)
+from proxy.core.placement import Replicas
 from proxy.core.poll import Poll
 from proxy.core.register import (
     Decide,
@@ -22,7 +33,7 @@ from proxy.core.register import (
     PlainWrite,
     QuorumRead,
     Refused,
-    Send,
+    Sent,
     ShardSealed,
     Step,
     Stored,
@@ -35,7 +46,6 @@ from proxy.core.register import (
 )
 from runtime.clock import Clock, HybridClock
 from runtime.randomness import Randomness
-from storage.contract import DeviceClient
 from storage.types import (
     STAMP_BYTES,
     ZERO_STAMP,
@@ -44,264 +54,53 @@ from storage.types import (
     Failed,
     Fault,
     No,
-    Ok,
     Read,
     Row,
     RowAnswer,
     RowFlag,
-    Sealed,
     Want,
     Write,
 )
-
-ROW_DEADLINE_S: Final = 10.0
-"""A row operation that has not ended by then is given up: Unavailable."""
-
-HEDGE_S: Final = 0.25
-"""A read that waits longer than this for its majority asks one more replica."""
-
-AGREEING_OF: Final = 3
-"""Replicas of a shard whose usual read goes without the machinery: two of three are a majority."""
 
 NO_ROOM_S: Final = 0.5
 """Writes to a shard are refused for so long after most of its replicas were full."""
 
 _NO_ROOM: Final = "too few devices have room"
 
-PAUSE_S: Final = 0.004
-"""Base of the random pause of a conditional write that lost a race."""
+EPOCH_PAUSE_S: Final = 0.05
+"""How long an operation that met another epoch waits for a newer ring, before it asks again."""
+
+EPOCH_ATTEMPTS: Final = 40
+"""How often a question without a machine is asked again because of that."""
 
 
-NoteLatency = Callable[[bool, float], None]
-"""Told of each operation that waited for devices: whether it was a write, and its seconds."""
+class RowPlacement(Protocol):
+    """What rows need of the ring: `Placement`, or a fixed set of devices."""
+
+    def replicas(self, shard: bytes) -> Replicas:
+        """The devices of a shard, of the present epoch."""
+
+    async def newer(self, epoch: int, within_s: float) -> None:
+        """Wait for a newer epoch than this, at most so long."""
 
 
 class SealedShard(Exception):
     """The shard is sealed: whoever asked must look at the container's row again.
 
     version: what a plain write was tried under. A replica that was not sealed yet may hold it, so that
-    it comes to light once the seal is lifted: it may be tried again there under this version alone.
+    it comes to light once the seal is lifted, or moves on with the shard: it may be tried again under
+    this version alone. sent: the same of a conditional write.
     """
 
-    def __init__(self, version: bytes = b"") -> None:
+    def __init__(self, version: bytes = b"", sent: Sent | None = None) -> None:
         super().__init__()
         self.version = version
+        self.sent = sent
 
 
-class _Operation:
-    """One machine on its way. Late answers of earlier rounds are dropped by their round's number."""
-
-    __slots__ = ("_devices", "_jitter", "_machine", "_round", "begun", "deadline", "end", "future")
-
-    def __init__(
-        self, machine: Machine, devices: tuple[DeviceClient, ...], begun: float, jitter: Randomness
-    ) -> None:
-        self._machine = machine
-        self._devices = devices
-        self._jitter = jitter
-        self._round = 0
-        self.begun = begun
-        self.deadline = begun + ROW_DEADLINE_S
-        self.end: End | None = None
-        self.future: asyncio.Future[None] | None = None
-
-    @property
-    def writes(self) -> bool:
-        """No read."""
-        return not isinstance(self._machine, QuorumRead)
-
-    def start(self) -> None:
-        self._dispatch(self._machine.begin())
-
-    def go_on(self, step: Step) -> None:
-        """Start from a step that the machine has got to already."""
-        self._take(step)
-
-    def _dispatch(self, step: Send) -> None:
-        if self.end is not None:
-            return
-        if not step.extends:
-            self._round += 1
-        this_round = self._round
-        for member, message, payload in step.messages:
-            deliver = partial(self._on_answer, this_round, member)
-            self._devices[member].send(message, payload, self.deadline, deliver)
-
-    def _on_answer(self, of_round: int, member: int, answer: RowAnswer, payload: bytes) -> None:
-        if of_round == self._round and self.end is None:
-            self._take(self._machine.answer(member, answer, payload))
-
-    def _take(self, step: Step) -> None:
-        if step is None:
-            return
-        if not isinstance(step, Send):
-            self.end = step
-            if self.future is not None and not self.future.done():
-                self.future.set_result(None)
-        elif step.pause:
-            self._round += 1  # answers still on their way belong to the round that lost
-            delay = self._jitter.uniform(PAUSE_S / 4, PAUSE_S * 2)
-            asyncio.get_running_loop().call_later(delay, self._dispatch, step._replace(pause=False))
-        else:
-            self._dispatch(step)
-
-    def abandon(self) -> None:
-        """Nobody waits any more: send nothing further. What was sent may still happen."""
-        if self.end is None:
-            self.end = Unknown()
-
-    def hedge(self) -> None:
-        """Ask one more replica of a read that is slow."""
-        if self.end is None and isinstance(self._machine, QuorumRead):
-            self._take(self._machine.more())
-
-    def expire(self) -> None:
-        """The deadline has passed."""
-        if self.end is None:
-            self._take(self._machine.expire())
-
-
-class _AgreeingRead:
-    """The usual read, without the machinery: two of three replicas are asked and hold one version.
-
-    One is asked for the row, the other for its version. Anything else (another version, a fault, a
-    slow answer) is no answer: the read then begins anew as a `QuorumRead`.
-    """
-
-    __slots__ = ("_payload", "_row", "_version", "begun", "deadline", "future", "over")
-    writes = False
-
-    def __init__(self, begun: float) -> None:
-        self.begun = begun
-        self.deadline = begun + ROW_DEADLINE_S
-        self.over = False
-        self.future: asyncio.Future[None] | None = None
-        self._row: RowAnswer | None = None
-        self._payload = b""
-        self._version: RowAnswer | None = None
-
-    def take_row(self, answer: RowAnswer, payload: bytes) -> None:
-        """The first replica's answer."""
-        self._row = answer
-        self._payload = payload
-        if self._version is not None or type(answer) is not Row:
-            self._end()
-
-    def take_version(self, answer: RowAnswer, _payload: bytes) -> None:
-        """The second replica's answer."""
-        self._version = answer
-        if self._row is not None or type(answer) is not Row:
-            self._end()
-
-    def _end(self) -> None:
-        self.over = True
-        if self.future is not None and not self.future.done():
-            self.future.set_result(None)
-
-    def hedge(self) -> None:
-        """Slow is as good as no answer."""
-        self._end()
-
-    def expire(self) -> None:
-        """The same."""
-        self._end()
-
-    def agreed(self) -> Versioned | None:
-        """The row, where both hold the same version of it."""
-        row, other = self._row, self._version
-        if type(row) is not Row or type(other) is not Row or row.version != other.version:
-            return None
-        value = Value(row.flags, row.size, row.head, self._payload)
-        return Versioned(row.version, value, row.sealed or other.sealed)
-
-
-class _AgreeingWrite:
-    """The usual plain write, without the machinery: two of three replicas say Ok.
-
-    What else they say is for `PlainWrite.resume`.
-    """
-
-    __slots__ = ("_never", "_oks", "_sealed", "answers", "begun", "deadline", "future", "over")
-    writes = True
-
-    def __init__(self, begun: float) -> None:
-        self.begun = begun
-        self.deadline = begun + ROW_DEADLINE_S
-        self.over = False
-        self.future: asyncio.Future[None] | None = None
-        self.answers: list[RowAnswer] = []
-        self._oks = self._never = self._sealed = 0
-
-    def take(self, answer: RowAnswer, _payload: bytes) -> None:
-        """A replica's answer; two of a kind, or all three, are enough."""
-        self.answers.append(answer)
-        if type(answer) is Ok:
-            self._oks += 1
-        elif type(answer) is No:
-            self._never += answer.never_held
-        elif type(answer) is Sealed:
-            self._sealed += 1
-        most = max(self._oks, self._never, self._sealed)
-        if most == AGREEING_OF - 1 or len(self.answers) == AGREEING_OF:
-            self._end()
-
-    @property
-    def stored(self) -> bool:
-        """A majority has it."""
-        return self._oks >= AGREEING_OF - 1
-
-    def _end(self) -> None:
-        self.over = True
-        if self.future is not None and not self.future.done():
-            self.future.set_result(None)
-
-    def hedge(self) -> None:
-        """All replicas were asked."""
-
-    def expire(self) -> None:
-        """The deadline has passed."""
-        self._end()
-
-
-_Waiting = _Operation | _AgreeingRead | _AgreeingWrite
-
-
-class _Watch:
-    """Hedges and expires operations under way; one timer for all of them, none while all is quiet."""
-
-    def __init__(self, clock: Clock, note_latency: NoteLatency | None) -> None:
-        self._clock = clock
-        self._note_latency = note_latency
-        # In order of their beginning; True once hedged.
-        self._pending: dict[_Waiting, bool] = {}
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def wait(self, operation: _Waiting) -> None:
-        """Until the operation has ended, by answers or by its deadline."""
-        loop = asyncio.get_running_loop()
-        operation.future = loop.create_future()
-        self._pending[operation] = False
-        if self._timer is None:
-            self._timer = loop.call_later(HEDGE_S, self._tick)
-        try:
-            await operation.future
-        finally:
-            del self._pending[operation]
-            if self._note_latency is not None:
-                self._note_latency(operation.writes, self._clock.monotonic() - operation.begun)
-
-    def _tick(self) -> None:
-        now = self._clock.monotonic()
-        for operation, hedged in list(self._pending.items()):
-            if now < operation.begun + HEDGE_S:
-                break
-            if not hedged:
-                self._pending[operation] = True
-                operation.hedge()
-            if now >= operation.deadline:
-                operation.expire()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(HEDGE_S, self._tick) if self._pending else None
+def _stale(end: End) -> bool:
+    """Whether it ended so because the ring has moved on, here or there."""
+    return isinstance(end, Unknown | Undone) and any(f.fault == Fault.EPOCH for f in end.faults)
 
 
 def _unavailable(end: Unknown | Undone, machine: Machine) -> Unavailable | Full | Damaged:
@@ -326,7 +125,7 @@ class Rows:
 
     def __init__(
         self,
-        placement: Placement,
+        placement: RowPlacement,
         stamps: HybridClock,
         clock: Clock,
         randomness: Randomness,
@@ -336,32 +135,49 @@ class Rows:
         self._stamps = stamps
         self._clock = clock
         self._randomness = randomness
-        self._watch = _Watch(clock, note_latency)
+        self._watch = Watch(clock, note_latency)
         self._contended = Contended(clock)
         self._no_room_until: dict[bytes, float] = {}  # by shard, on the monotonic clock
 
     async def _run(
-        self, machine: Machine, replicas: Replicas, *, undone: bool = False, at: Step = None
+        self,
+        machine: Machine,
+        shard: bytes,
+        replicas: Replicas,
+        *,
+        at: Step = None,
+        undone: bool = False,
     ) -> End:
-        """Drive a machine, from its beginning or from step `at`, to its end."""
-        operation = _Operation(machine, replicas.devices, self._clock.monotonic(), self._randomness)
+        """Drive a machine to its end, begun or from step `at`, through as many epochs as it takes.
+
+        undone: where it surely did not happen is an end for the caller, not an error.
+        """
+        operation = Operation(machine, replicas.devices, self._clock.monotonic(), self._randomness)
         if at is None:
             operation.start()
         else:
             operation.go_on(at)
+        end = await self._end_of(operation)
+        while _stale(end) and self._clock.monotonic() < operation.deadline:
+            await self._placement.newer(replicas.epoch, EPOCH_PAUSE_S)
+            replicas = self._placement.replicas(shard)
+            operation.renew(replicas)
+            end = await self._end_of(operation)
+        if type(end) is ShardSealed:
+            raise SealedShard(end.version, end.sent)
+        if type(end) is Unknown or (type(end) is Undone and not undone):
+            raise _unavailable(end, machine)
+        return end
+
+    async def _end_of(self, operation: Operation) -> End:
         if operation.end is None:
             try:
                 await self._watch.wait(operation)
             except asyncio.CancelledError:
                 operation.abandon()
                 raise
-        end = operation.end
-        if type(end) is ShardSealed:
-            raise SealedShard(end.version)
-        if type(end) is Unknown or (type(end) is Undone and not undone):
-            raise _unavailable(end, machine)
-        assert end is not None
-        return end
+        assert operation.end is not None
+        return operation.end
 
     async def write(self, shard: bytes, name: bytes, value: Value, version: bytes = b"") -> bytes:
         """A plain write; the version it became. Durable on a majority.
@@ -374,12 +190,12 @@ class Rows:
             self._require_room(shard)
         if self._contended and not version and self._contended.has(shard, name):
             return await self._write_above(replicas, shard, name, value)
-        if replicas.quorum.size == AGREEING_OF:
+        if replicas.quorum.size == AGREEING_OF and not replicas.joint:
             return await self._write_agreeing(
                 replicas, shard, name, value, version or self.new_version()
             )
         machine = PlainWrite(replicas.quorum, self._stamps, shard, name, value, version)
-        end = await self._run(machine, replicas)
+        end = await self._run(machine, shard, replicas)
         assert type(end) is Stored
         return end.version
 
@@ -388,16 +204,16 @@ class Rows:
         poll = self.poll()
         for number, device in enumerate(replicas.devices):
             poll.ask(number, device, Read(shard, name, Want.VERSION))
-
-        def rows() -> list[Row]:
-            return [answer for answer in poll.answers.values() if type(answer) is Row]
-
-        if not await poll.until(lambda: len(rows()) * 2 > len(replicas.devices)):
+        readable = replicas.quorum.readable
+        above = await poll.until(lambda: poll.stale or readable[poll.mask(Row)])
+        if not above:
             raise Unavailable(f"no majority of the row's replicas: {poll.said()}")
-        for row in rows():
-            self._stamps.saw(row.version)
-        machine = PlainWrite(replicas.quorum, self._stamps, shard, name, value, above=True)
-        end = await self._run(machine, replicas)
+        for answer in poll.answers.values():
+            if type(answer) is Row:
+                self._stamps.saw(answer.version)
+        above = readable[poll.mask(Row)]
+        machine = PlainWrite(replicas.quorum, self._stamps, shard, name, value, above=above)
+        end = await self._run(machine, shard, replicas)
         assert type(end) is Stored
         return end.version
 
@@ -427,16 +243,17 @@ class Rows:
         """
         replicas = self._placement.replicas(shard)
         machine = PlainWrite(replicas.quorum, self._stamps, shard, name, value, version, only=True)
-        return type(await self._run(machine, replicas, undone=True)) is Stored
+        return type(await self._run(machine, shard, replicas, undone=True)) is Stored
 
     async def read(self, shard: bytes, name: bytes, want: int = Want.PAYLOAD) -> Versioned:
         """The row; ZERO_VERSION where it never was. A damaged copy met on the way is written again."""
         replicas = self._placement.replicas(shard)
-        if replicas.quorum.size == AGREEING_OF:
+        if replicas.quorum.size == AGREEING_OF and not replicas.joint:
             row = await self._read_agreeing(replicas, shard, name, want)
             if row is not None:
                 return row
-        end = await self._run(QuorumRead(replicas.quorum, self._stamps, shard, name, want), replicas)
+        machine = QuorumRead(replicas.quorum, self._stamps, shard, name, want)
+        end = await self._run(machine, shard, replicas)
         assert type(end) is Found
         if end.heal:
             with contextlib.suppress(StoreError, SealedShard):  # the answer is there without it
@@ -447,7 +264,7 @@ class Rows:
         self, replicas: Replicas, shard: bytes, name: bytes, value: Value, version: bytes
     ) -> bytes:
         """Write where two of three replicas will most likely take it at once."""
-        write = _AgreeingWrite(self._clock.monotonic())
+        write = AgreeingWrite(self._clock.monotonic())
         message = Write(shard, name, version, value.flags, value.size, value.head)
         for device in replicas.devices:
             device.send(message, value.payload, write.deadline, write.take)
@@ -459,7 +276,7 @@ class Rows:
         if any(type(answer) is No for answer in write.answers):
             self._contended.note(shard, name)
         machine = PlainWrite(replicas.quorum, self._stamps, shard, name, value)
-        end = await self._run(machine, replicas, at=machine.resume(version, write.answers))
+        end = await self._run(machine, shard, replicas, at=machine.resume(version, write.answers))
         assert type(end) is Stored
         return end.version
 
@@ -467,7 +284,7 @@ class Rows:
         self, replicas: Replicas, shard: bytes, name: bytes, want: int
     ) -> Versioned | None:
         """The row, where the two cheapest replicas agree at once; None: ask by the whole protocol."""
-        read = _AgreeingRead(self._clock.monotonic())
+        read = AgreeingRead(self._clock.monotonic())
         devices, order = replicas.devices, replicas.quorum.order
         asked = Read(shard, name, want)
         devices[order[0]].send(asked, b"", read.deadline, read.take_row)
@@ -494,14 +311,20 @@ class Rows:
 
     async def _read_whole(self, shard: bytes, name: bytes, replicas: Replicas) -> Versioned:
         machine = QuorumRead(replicas.quorum, self._stamps, shard, name, Want.PAYLOAD)
-        end = await self._run(machine, replicas)
+        end = await self._run(machine, shard, replicas)
         assert type(end) is Found
         return end.row
 
-    async def update(self, shard: bytes, name: bytes, decide: Decide) -> bytes:
-        """A conditional write; the version it became. Raises what `decide` raises."""
+    async def update(
+        self, shard: bytes, name: bytes, decide: Decide, before: Sent | None = None
+    ) -> bytes:
+        """A conditional write; the version it became. Raises what `decide` raises.
+
+        before: what this very write has sent where it met a seal (see `SealedShard`).
+        """
         replicas = self._placement.replicas(shard)
-        end = await self._run(Update(replicas.quorum, self._stamps, shard, name, decide), replicas)
+        machine = Update(replicas.quorum, self._stamps, shard, name, decide, before)
+        end = await self._run(machine, shard, replicas)
         if type(end) is Refused:
             raise end.reason
         assert type(end) is Stored
@@ -517,20 +340,32 @@ class Rows:
         Replicas count what they have applied, so those that lag a moment may differ; the answer is the
         count that most agree on, the highest among equals. Raises Unavailable.
         """
-        devices = self._placement.replicas(shard).devices
+        for _ in range(EPOCH_ATTEMPTS):
+            replicas = self._placement.replicas(shard)
+            if found := await self._counts_of(replicas, shard):
+                most = max(found, key=lambda c: (found.count(c), c.rows, c.size_bytes))
+                return msgspec.structs.replace(most, sealed=any(c.sealed for c in found))
+            await self.newer(replicas)
+        raise Unavailable("the ring changes too fast")
+
+    async def _counts_of(self, replicas: Replicas, shard: bytes) -> list[Counts]:
+        """What a majority counts; none where a replica has moved on. Raises Unavailable."""
+        readable = replicas.quorum.readable
         poll = self.poll()
-        for number, device in enumerate(devices):
+        for number, device in enumerate(replicas.devices):
             poll.ask(number, device, Count(shard))
-
-        def counts() -> list[Counts]:
+        everyone = replicas.quorum.everyone
+        if not await poll.until(lambda: poll.stale or poll.mask(Counts) == everyone, HEDGE_S):
+            await poll.until(lambda: poll.stale or readable[poll.mask(Counts)])
+        if readable[poll.mask(Counts)]:
             return [answer for answer in poll.answers.values() if type(answer) is Counts]
+        if poll.stale:
+            return []
+        raise Unavailable(f"no majority of the shard's replicas: {poll.said()}")
 
-        if not await poll.until(lambda: len(counts()) == len(devices), HEDGE_S):
-            await poll.until(lambda: len(counts()) * 2 > len(devices))
-        found = counts()
-        if len(found) * 2 <= len(devices):
-            raise Unavailable(f"no majority of the shard's replicas: {poll.said()}")
-        return max(found, key=lambda c: (found.count(c), c.rows, c.size_bytes))
+    async def newer(self, replicas: Replicas) -> None:
+        """Wait a moment for a ring newer than the one of these replicas: a device was in another."""
+        await self._placement.newer(replicas.epoch, EPOCH_PAUSE_S)
 
     def replicas(self, shard: bytes) -> Replicas:
         """The devices of a shard."""

@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from proxy.core.errors import Unavailable
+from proxy.core.operations import HEDGE_S
+from proxy.core.placement import Replicas
 from proxy.core.poll import Poll
-from proxy.core.rows import HEDGE_S, Rows
+from proxy.core.rows import EPOCH_ATTEMPTS, Rows
 from runtime.tasks import together
-from storage.contract import DeviceClient
+from storage.contract import RowDevice
 from storage.types import SCAN_ROWS_MAX, Page, RowFlag, Scan, ScannedRow, Want
 
 SCAN_ATTEMPTS: Final = 4
@@ -68,10 +70,8 @@ class ShardScan:
     async def page(self, scan: Scan) -> ShardPage:
         """One page. Raises Unavailable; SealedShard where a row that replicas differ in can't be
         settled, because the shard is sealed."""
-        replicas = self._rows.replicas(scan.shard)
-        members = [replicas.devices[number] for number in replicas.quorum.order]
         for _ in range(SCAN_ATTEMPTS):
-            pages = await self._majority(members, scan)
+            pages = await self._majority(scan)
             first = pages[0][1]
             if all(page.digest == first.digest for _, page in pages):
                 rows = [row for row in first.rows if not row.flags & RowFlag.TOMBSTONE]
@@ -80,34 +80,45 @@ class ShardScan:
                 return merged
         raise Unavailable("the replicas of a listing did not settle")
 
-    async def _majority(
-        self, members: list[DeviceClient], scan: Scan
-    ) -> list[tuple[DeviceClient, Page]]:
-        """Pages of a majority: the first in full, the others' digests. A member that fails, or takes
-        its time, is replaced."""
-        need = len(members) // 2 + 1
+    async def _majority(self, scan: Scan) -> list[tuple[RowDevice, Page]]:
+        """Pages of a majority, all of one epoch: the first in full, the others' digests."""
+        for _ in range(EPOCH_ATTEMPTS):
+            replicas = self._rows.replicas(scan.shard)
+            if (pages := await self._pages_of(replicas, scan)) is not None:
+                return pages
+            await self._rows.newer(replicas)
+        raise Unavailable("the ring changes too fast")
+
+    async def _pages_of(self, replicas: Replicas, scan: Scan) -> list[tuple[RowDevice, Page]] | None:
+        """A member that fails, or takes its time, is replaced; None where one has moved on."""
+        enough, order = replicas.quorum.enough, replicas.quorum.order
         digest = Scan(scan.shard, scan.start, scan.end, scan.limit, True, scan.prefix)
         poll = self._rows.poll()
-        for number, device in enumerate(members[:need]):
-            poll.ask(number, device, digest if number else scan)
+        asked = 0
+        for member in order:
+            if enough[asked]:
+                break
+            poll.ask(member, replicas.devices[member], digest if asked else scan)
+            asked |= 1 << member
+        briefly = asked & ~(1 << order[0])  # those who give their digest alone
 
-        def good() -> list[int]:
-            """Who answered, those in full first: member 0, and who was asked in another's place."""
-            pages = [n for n, answer in poll.answers.items() if type(answer) is Page]
-            return sorted(pages, key=lambda n: 0 < n < need)
+        def in_full() -> int:
+            return poll.mask(Page) & ~briefly
 
-        def enough() -> bool:
-            found = good()
-            return len(found) >= need and not 0 < found[0] < need
+        def agreed() -> bool:
+            return poll.stale or (in_full() != 0 and enough[poll.mask(Page)])
 
-        if not await poll.until(enough, HEDGE_S):
-            for number, device in enumerate(members[need:], need):
-                poll.ask(number, device, scan)
-            if not await poll.until(enough):
+        if not await poll.until(agreed, HEDGE_S):
+            for member in order:
+                if not asked & (1 << member):
+                    poll.ask(member, replicas.devices[member], scan)
+            if not await poll.until(agreed):
                 raise Unavailable(f"no majority of a listing's replicas: {poll.said()}")
-        return [(members[n], page) for n in good()[:need] if type(page := poll.answers[n]) is Page]
+        if not in_full() or not enough[poll.mask(Page)]:
+            return None
+        return [(replicas.devices[n], page) for n, page in _chosen(poll, replicas, in_full())]
 
-    async def _reconcile(self, pages: list[tuple[DeviceClient, Page]], scan: Scan) -> ShardPage | None:
+    async def _reconcile(self, pages: list[tuple[RowDevice, Page]], scan: Scan) -> ShardPage | None:
         """Compare full pages and settle what differs; None to begin again."""
         first = pages[0][1]
         end = first.covered_to or scan.end
@@ -150,17 +161,47 @@ class ShardScan:
         did so before it was sealed. A replica that the seal has not reached proves nothing, even
         beside others. Where they differ the newest version counts. Raises Unavailable.
         """
-        replicas = self._rows.replicas(scan.shard)
-        poll = self._rows.poll()
-        for number, device in enumerate(replicas.devices):
-            poll.ask(number, device, scan)
-        need = len(replicas.devices) // 2 + 1
-        if not await poll.until(lambda: sum(page.sealed for page in _pages(poll)) >= need):
-            raise Unavailable(f"too few replicas of a sealed shard are: {poll.said()}")
+        poll = await self._sealed_majority(scan)
         held, covered_to = _compared([page for page in _pages(poll) if page.sealed])
         newest = (_newest(held[name]) for name in sorted(held))
         return ShardPage([row for row in newest if _live(row)], covered_to, sealed=True)
 
+    async def _sealed_majority(self, scan: Scan) -> Poll:
+        for _ in range(EPOCH_ATTEMPTS):
+            replicas = self._rows.replicas(scan.shard)
+            enough = replicas.quorum.enough
+            poll = self._rows.poll()
+            for number, device in enumerate(replicas.devices):
+                poll.ask(number, device, scan)
+            await _until_sealed(poll, enough)
+            if enough[_sealed(poll)]:
+                return poll
+            if not poll.stale:
+                raise Unavailable(f"too few replicas of a sealed shard are: {poll.said()}")
+            await self._rows.newer(replicas)
+        raise Unavailable("the ring changes too fast")
+
+
+async def _until_sealed(poll: Poll, enough: tuple[bool, ...]) -> None:
+    await poll.until(lambda: poll.stale or enough[_sealed(poll)])
+
 
 def _pages(poll: Poll) -> list[Page]:
     return [answer for answer in poll.answers.values() if type(answer) is Page]
+
+
+def _sealed(poll: Poll) -> int:
+    """The mask of those who answered that the shard is sealed."""
+    return sum(1 << n for n, page in poll.answers.items() if type(page) is Page and page.sealed)
+
+
+def _chosen(poll: Poll, replicas: Replicas, in_full: int) -> list[tuple[int, Page]]:
+    """Pages of as many members as are enough, one in full first."""
+    found: list[tuple[int, Page]] = []
+    mask = 0
+    for number in sorted(poll.answers, key=lambda n: not in_full >> n & 1):
+        page = poll.answers[number]
+        if type(page) is Page and not replicas.quorum.enough[mask]:
+            found.append((number, page))
+            mask |= 1 << number
+    return found

@@ -6,8 +6,9 @@ from proxy.core.mender import Mender
 from proxy.core.multipart import Uploads
 from proxy.core.object_rows import ObjectRows
 from proxy.core.objects import Objects
+from proxy.core.operations import NoteLatency
 from proxy.core.placement import Placement
-from proxy.core.rows import NoteLatency, Rows
+from proxy.core.rows import Rows
 from proxy.core.shard_scan import ShardScan
 from proxy.core.types import (
     PART_MIN_BYTES,

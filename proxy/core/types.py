@@ -9,6 +9,8 @@ from typing import Final, Protocol
 
 import msgspec
 
+from proxy.core.shards import Layout
+
 Buffer = bytes | bytearray | memoryview
 
 CONTAINER_NAME_MAX_BYTES: Final = 256
@@ -44,6 +46,39 @@ class Policy(msgspec.Struct, frozen=True):
 # -- stored ------------------------------------------------------------------------------------
 
 
+class Reshard(msgspec.Struct, frozen=True, array_like=True):
+    """A container's shards are being doubled, until there are `target` of them (`resharding.py`).
+
+    moved: so many of the present ones have been. move: the nonce of the move of the next one that is
+    under way, b"" for none; its seal has the number `ContainerHead.deletions`. tries: how often that
+    shard's move was begun. started_ns: wall clock.
+    """
+
+    target: int
+    started_ns: int
+    moved: int = 0
+    move: bytes = b""
+    tries: int = 0
+
+
+class Repolicy(msgspec.Struct, frozen=True, array_like=True):
+    """A container's objects are being rewritten to its policy (`proxy/repair/repolicy.py`).
+
+    since_ns: when the policy was changed. marker: names up to it are done in the present pass, whose
+    number is `passes`; begun_ns: when that began. objects, size_bytes: rewritten since. clean: the pass
+    has found nothing to do so far. failed: objects that it could not rewrite.
+    """
+
+    since_ns: int
+    begun_ns: int
+    passes: int = 0
+    marker: str = ""
+    objects: int = 0
+    size_bytes: int = 0
+    clean: bool = True
+    failed: int = 0
+
+
 class ContainerHead(msgspec.Struct, frozen=True, array_like=True):
     """A container's row. `id` is 16 random bytes: a container made anew is another one.
 
@@ -51,8 +86,9 @@ class ContainerHead(msgspec.Struct, frozen=True, array_like=True):
     meta: user metadata with lower-case names. system: named settings of the front ends
     ("swift.read-acl", "swift.write-acl", ...). bucket: S3 clients find it under its name.
     nonce: makes the value of each conditional write its own (see `register.Decide`), here as below.
-    deletions: how often its deletion was begun. claim: the nonce of the bucket name's row that it was
-    made under, "" where it has not the name.
+    deletions: how often its shards were begun to be sealed, for a deletion or to move one. claim: the
+    nonce of the bucket name's row that it was made under, "" where it has not the name. generation: how
+    often its shards were doubled. reshard, repolicy: what is under way.
     """
 
     id: bytes
@@ -66,19 +102,30 @@ class ContainerHead(msgspec.Struct, frozen=True, array_like=True):
     nonce: bytes = b""
     deletions: int = 0
     claim: bytes = b""
+    generation: int = 0
+    reshard: Reshard | None = None
+    repolicy: Repolicy | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """Its object shards."""
+        moved = self.reshard.moved if self.reshard is not None else 0
+        return Layout(self.id, self.generation, self.shards, moved)
 
 
 class SealHead(msgspec.Struct, frozen=True, array_like=True):
     """A shard's seal, and what stays of it when it is lifted.
 
-    deletion: which deletion of the container set it (`ContainerHead.deletions`); a newer one's seal is
-    never replaced by an older one's. nonce: that deletion's. account, container: whose shard it is.
+    deletion: which deletion or move of the container set it (`ContainerHead.deletions`); a newer one's
+    seal is never replaced by an older one's. nonce: that deletion's or move's. account, container:
+    whose shard it is. containers: the shard of the container's row, where the account is not known.
     """
 
     deletion: int
     nonce: bytes
     account: str
     container: str
+    containers: bytes = b""
 
 
 class BucketHead(msgspec.Struct, frozen=True, array_like=True):

@@ -255,10 +255,10 @@ class UploadEnds:
 
     async def _version_above(self, found: FoundUpload) -> bytes:
         """A version above all that was acknowledged of the object: reading it tells the clock."""
-        raw = object_name(found.head.object_name)
+        name = found.head.object_name
 
         async def read(living: Container) -> None:
-            await self._rows.read(self._object_rows.shard(living, raw), raw, Want.VERSION)
+            await self._object_rows.look(living, name, Want.VERSION)
 
         await self._object_rows.in_living(found.container, read, pinned=True)
         return self._rows.new_version()
@@ -280,14 +280,16 @@ class UploadEnds:
 
         Replicas remember a few versions only, so that a completion asked for again much later can't be
         told from one that never arrived. Both are the same to everyone: whatever is newer was not
-        acknowledged before the completion began (see `_version_above`), and has replaced it.
+        acknowledged before the completion began (see `_version_above`), and has replaced it. Rows that
+        have moved to another shard remember nothing.
         """
         raw = object_name(found.head.object_name)
 
         async def write(living: Container) -> bool:
             shard = self._object_rows.shard(living, raw)
             try:
-                return await self._rows.write_as(shard, raw, value, version)
+                stored = await self._rows.write_as(shard, raw, value, version)
+                return stored or living.head.layout.ever_moved
             except Unavailable:
                 row = await self._rows.read(shard, raw, Want.VERSION)
                 if row.version <= version:
@@ -326,10 +328,9 @@ class UploadEnds:
     ) -> ObjectInfo | None:
         """The object of somebody's conditional completion, where its very value is in place."""
         name = found.head.object_name
-        raw = object_name(name)
 
         async def read(living: Container) -> ObjectInfo | None:
-            row = await self._rows.read(self._object_rows.shard(living, raw), raw, Want.HEAD)
+            row = await self._object_rows.look(living, name, Want.HEAD)
             if row.value.head != completion.head:
                 return None
             return ObjectInfo(name, decode_head(completion.head), row.version)

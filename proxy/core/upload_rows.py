@@ -17,8 +17,8 @@ import msgspec
 from proxy.core.errors import NoSuchUpload, Unavailable
 from proxy.core.names import object_name
 from proxy.core.object_rows import ObjectRows, encode
-from proxy.core.register import Value, Versioned, tombstone
-from proxy.core.rows import Rows
+from proxy.core.register import Sent, Value, Versioned, tombstone
+from proxy.core.rows import Rows, SealedShard
 from proxy.core.shard_scan import ShardScan
 from proxy.core.shards import part_name, parts_shard, upload_name, uploads_shard
 from proxy.core.types import PART_NUMBER_MAX, Container, PartHead, UploadHead
@@ -121,8 +121,14 @@ class UploadRows:
                 raise Moved
             return value
 
+        before: list[Sent | None] = [None]
+
         async def update(living: Container) -> bytes:
-            return await self._rows.update(uploads_shard(living.head.id), name, decide)
+            try:
+                return await self._rows.update(uploads_shard(living.head.id), name, decide, before[0])
+            except SealedShard as sealed:
+                before[0] = sealed.sent
+                raise
 
         try:
             return await self._object_rows.in_living(found.container, update, pinned=True)

@@ -42,6 +42,7 @@ class CommittedBlobs:
     def __init__(self, index: Index, usage: SegmentUsage) -> None:
         self.overlay = Overlay(Table.BLOBS, index)
         self._usage = usage
+        self._leaving: set[bytes] = set()
 
     def put(self, head: bytes, key: bytes, segment: int, offset: int) -> None:
         """A BLOB record, its head `head`, is durable."""
@@ -49,8 +50,17 @@ class CommittedBlobs:
         self._usage.add(segment, BLOB_COST_BYTES)
         self.overlay.put(key, PLACE.pack(segment, offset) + head)
 
+    def leave(self, key: bytes) -> None:
+        """A BLOB_REMOVED record is on its way."""
+        self._leaving.add(key)
+
+    def stay(self, key: bytes) -> None:
+        """It was not written."""
+        self._leaving.discard(key)
+
     def remove(self, key: bytes) -> None:
         """A BLOB_REMOVED record is durable."""
+        self._leaving.discard(key)
         if self._release(key):
             self.overlay.put(key, None)
 
@@ -69,8 +79,12 @@ class CommittedBlobs:
         return True
 
     def place(self, key: bytes) -> tuple[int, int] | None:
-        """Where a blob's record lies."""
-        value = self.overlay.get(key)
+        """Where the record of a blob lies that is there to stay.
+
+        Of one that is on its way out a copy must not be made: it would come after the removal, and
+        the next start would bring the blob back.
+        """
+        value = None if key in self._leaving else self.overlay.get(key)
         return None if value is None else PLACE.unpack_from(value)
 
     def get(self, name: BlobName) -> BlobEntry | None:

@@ -193,7 +193,7 @@ class Compactor:
         """Write the record again where it is live. Returns the bytes written."""
         hint = hints.get(record.payload_offset)
         written = 0
-        if hint is not None:
+        if hint is not None and self._garbage.stays(hint):
             written += self._move_hint(view, record, hint, segment)
         match record.kind:
             case Kind.ROW:

@@ -19,9 +19,10 @@ from runtime.clock import Clock
 from runtime.disk import Disk
 from runtime.randomness import Randomness
 from runtime.tasks import TaskOwner
-from storage.admission import blob_refusal, refusal
+from storage.admission import blob_refusal, refusal, require_partitions
 from storage.contract import BlobReader, BlobWriter, Deliver, DeviceFault
 from storage.device import identity, opening
+from storage.device.blob_places import BlobPlaces
 from storage.device.blobs import BlobStore
 from storage.device.committed import encode_entry, name_key
 from storage.device.config import DeviceConfig, DeviceStatus
@@ -41,6 +42,7 @@ from storage.device.upkeep import Upkeep
 from storage.types import (
     Accept,
     BlobEntry,
+    BlobGroup,
     BlobHeader,
     BlobName,
     Count,
@@ -96,6 +98,7 @@ class Device:
         self._failed: Failed | None = None
         self._final = False
         self._probed_at = 0.0
+        self._places: BlobPlaces | None = None
         self._replayed = 0
         self._tasks = TaskOwner(f"device-{who.device_id}", self._task_failed)
         self._notes: list[str] = []
@@ -194,9 +197,10 @@ class Device:
 
     async def _replay_all(self) -> tuple[Tables, Recovered]:
         """Put a new index in the place of the damaged one. OSError."""
+        self._places = None
         self._close_index()
         opening.set_index_aside(self._path, self._disk)
-        self._index = self._open_index(f"{self._path}/index")
+        self._index = opening.open_durably(self._path, self._disk, self._open_index)
         tables = self._tables_over(self._index)
         return tables, await tables.replay()
 
@@ -251,6 +255,11 @@ class Device:
                 await self._drained()
         await self._upkeep.close()
         await self._holdings.aclose()
+
+    async def flush(self) -> None:
+        """Wait until every row message taken so far is durable, or has failed."""
+        if self._failed is None:
+            await self._drained()
 
     async def _drained(self) -> None:
         done: asyncio.Future[None] = self._loop.create_future()
@@ -392,12 +401,18 @@ class Device:
         if deadline is not None and self._clock.monotonic() >= deadline:
             raise DeviceFault(Fault.DEADLINE)
 
-    async def _recorded(self, head: bytes, kind: Kind, effect: Callable[[int, int], None]) -> None:
-        """Append a record and wait until it is durable and applied."""
+    async def _recorded(
+        self,
+        head: bytes,
+        kind: Kind,
+        effect: Callable[[int, int], None],
+        undo: Callable[[], None] | None = None,
+    ) -> None:
+        """Append a record and wait until it is durable and applied. undo: where it was not written."""
         self._check()
         segment, offset, _ = self._journal.append(kind, head, b"")
         done: asyncio.Future[None] = self._loop.create_future()
-        self._journal.follow(Call(lambda: effect(segment, offset), done))
+        self._journal.follow(Call(lambda: effect(segment, offset), done, undo))
         self._upkeep.arm()
         await done
 
@@ -407,16 +422,24 @@ class Device:
         if (refused := self.refusal()) is not None:
             raise DeviceFault(Fault.FULL, refused.text)
         head, key = encode_entry(entry), name_key(entry.header.name)
-        await self._recorded(
-            head,
-            Kind.BLOB,
-            lambda segment, offset: self._tables.committed.put(head, key, segment, offset),
-        )
+
+        def effect(segment: int, offset: int) -> None:
+            self._tables.committed.put(head, key, segment, offset)
+            self._place(entry.header.name, entry)
+
+        await self._recorded(head, Kind.BLOB, effect)
 
     async def record_blob_removed(self, name: BlobName) -> None:
         """See BlobIndex."""
-        key = name_key(name)
-        await self._recorded(key, Kind.BLOB_REMOVED, lambda *_: self._tables.committed.remove(key))
+        self._check()
+        key, blobs = name_key(name), self._tables.committed
+
+        def effect(_segment: int, _offset: int) -> None:
+            blobs.remove(key)
+            self._place(name, None)
+
+        blobs.leave(key)
+        await self._recorded(key, Kind.BLOB_REMOVED, effect, lambda: blobs.stay(key))
 
     def blob_entry(self, name: BlobName) -> BlobEntry | None:
         """See BlobIndex."""
@@ -459,6 +482,43 @@ class Device:
         """See DeviceClient."""
         return self.list_blob_entries(after, limit)
 
+    async def group_blobs(
+        self, salt: int, power: int, policy: str, first: int, count: int
+    ) -> list[BlobGroup]:
+        """See DeviceClient."""
+        require_partitions(salt, power, first, count)
+        places = await self._places_under(salt)
+        return places.groups(power, policy, first, count)
+
+    async def list_group(
+        self, salt: int, power: int, policy: str, partition: int, number: int, after: bytes, limit: int
+    ) -> list[BlobEntry]:
+        """See DeviceClient."""
+        require_partitions(salt, power, partition, 1)
+        places = await self._places_under(salt)
+        names = places.names(power, policy, partition, number, after, limit)
+        entries = (self.blob_entry(name) for name in names)
+        return [entry for entry in entries if entry is not None]
+
+    async def _places_under(self, salt: int) -> BlobPlaces:
+        """The blobs in the ring's order; made where nobody has asked for long."""
+        self._check()
+        places = self._places
+        if places is None or places.salt != salt or places.failed:
+            places = self._places = BlobPlaces(salt)
+            await places.fill(self.list_blob_entries)
+        elif not await places.filled():
+            raise DeviceFault(Fault.DEADLINE, "the order of the blobs could not be made")
+        self._check()
+        return places
+
+    def _place(self, name: BlobName, entry: BlobEntry | None) -> None:
+        """A blob was committed, or (None) removed."""
+        if self._places is not None:
+            self._places.changed(name, entry)
+            if self._places.stale:
+                self._places = None
+
     # -- garbage ---------------------------------------------------------------------------------
 
     async def list_garbage(self, after_seq: int, limit: int) -> list[GarbageEntry]:
@@ -489,8 +549,11 @@ class Device:
         """See DeviceClient."""
         self._check()
         if seqs:
-            head = msgspec.msgpack.encode(seqs)
-            await self._recorded(head, Kind.FORGOTTEN, lambda *_: self._tables.garbage.forget(seqs))
+            head, garbage = msgspec.msgpack.encode(seqs), self._tables.garbage
+            garbage.leave(seqs)
+            await self._recorded(
+                head, Kind.FORGOTTEN, lambda *_: garbage.forget(seqs), lambda: garbage.stay(seqs)
+            )
 
     # -- status ----------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ class GarbageTable:
     def __init__(self, index: Index, usage: SegmentUsage) -> None:
         self.overlay = Overlay(Table.GARBAGE, index)
         self._usage = usage
+        self._leaving: set[int] = set()
 
     def add(self, seq: int, key: bytes, version: bytes, manifest: Replaced) -> None:
         """A durable record replaced a manifest, or moved one."""
@@ -52,8 +53,24 @@ class GarbageTable:
         if self.overlay.get(SEQ.pack(hint.seq)) is not None:
             self.add(hint.seq, hint.key, hint.version, manifest)
 
+    def leave(self, seqs: list[int]) -> None:
+        """A FORGOTTEN record is on its way."""
+        self._leaving.update(seqs)
+
+    def stay(self, seqs: list[int]) -> None:
+        """It was not written."""
+        self._leaving.difference_update(seqs)
+
+    def stays(self, hint: Hint) -> bool:
+        """True for a hint that is there, unmoved, and not on its way out.
+
+        Of another one no copy must be made: the next start would bring it back.
+        """
+        return hint.seq not in self._leaving and self.get(hint.seq) == hint
+
     def forget(self, seqs: list[int]) -> None:
         """Hints were dealt with, durably."""
+        self._leaving.difference_update(seqs)
         for seq in seqs:
             if self._release(SEQ.pack(seq)):
                 self.overlay.put(SEQ.pack(seq), None)

@@ -61,13 +61,19 @@ class Waiter:
 
 
 class Call:
-    """A record whose author awaits a future."""
+    """A record whose author awaits a future. undo: called where the record was not written."""
 
-    __slots__ = ("_effect", "_future", "deadline")
+    __slots__ = ("_effect", "_future", "_undo", "deadline")
 
-    def __init__(self, effect: Callable[[], None], future: "asyncio.Future[None]") -> None:
+    def __init__(
+        self,
+        effect: Callable[[], None],
+        future: "asyncio.Future[None]",
+        undo: Callable[[], None] | None = None,
+    ) -> None:
         self._effect = effect
         self._future = future
+        self._undo = undo
         self.deadline = float("inf")
 
     def apply(self) -> None:
@@ -78,6 +84,8 @@ class Call:
             self._future.set_result(None)
 
     def fail(self, failed: Failed) -> None:
+        if self._undo is not None:
+            self._undo()
         if not self._future.done():
             self._future.set_exception(DeviceFault(Fault(failed.fault), failed.text))
 

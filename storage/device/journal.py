@@ -222,6 +222,7 @@ class Journal:
             if error.errno not in NO_ROOM:
                 raise
             file.truncate(batch.start)
+            file.sync()  # else a crash could bring back whole records of what is refused now
             raise NoRoomError(str(error)) from error
         file.sync()
         return self._clock.monotonic() - began, self._disk.free_bytes(self._directory)
@@ -251,6 +252,8 @@ class Journal:
         self._waiting.clear()
         self._open = None
         if isinstance(error, NoRoomError):
+            if batch.opens_segment:
+                self.files.drop(batch.segment)  # another file will have its name
             self._segment, self._tail = self._before(batch)
             self._owner.batches_refused(lost, error)
         else:

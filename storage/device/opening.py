@@ -105,11 +105,21 @@ def open_sound_index(
     damage = _known_damage(path, disk, verify_index)
     if not damage:
         try:
-            return open_index(f"{path}/index"), ""
+            return open_durably(path, disk, open_index), ""
         except IndexDamagedError as error:
             damage = str(error)
     set_index_aside(path, disk)
-    return open_index(f"{path}/index"), damage
+    return open_durably(path, disk, open_index), damage
+
+
+def open_durably(path: str, disk: Disk, open_index: OpenIndex) -> Index:
+    """The device's index, the name of its file durable, too. IndexDamagedError, OSError.
+
+    An index that a power cut took away would be rebuilt, but without what was forgotten since.
+    """
+    index = open_index(f"{path}/index")
+    disk.sync_dir(f"{path}/index")
+    return index
 
 
 def _known_damage(path: str, disk: Disk, verify_index: VerifyIndex) -> str:

@@ -6,7 +6,16 @@ worker puts this in the device's place; the next start tries again.
 
 from storage.contract import BlobReader, BlobWriter, Deliver, DeviceFault
 from storage.device.config import DeviceStatus
-from storage.types import BlobEntry, BlobHeader, BlobName, Failed, Fault, GarbageEntry, RowMessage
+from storage.types import (
+    BlobEntry,
+    BlobGroup,
+    BlobHeader,
+    BlobName,
+    Failed,
+    Fault,
+    GarbageEntry,
+    RowMessage,
+)
 
 
 class UnopenedDevice:
@@ -43,6 +52,18 @@ class UnopenedDevice:
 
     async def list_blobs(self, after: BlobName | None, limit: int) -> list[BlobEntry]:
         """See DeviceClient.list_blobs."""
+        raise self._fault()
+
+    async def group_blobs(
+        self, salt: int, power: int, policy: str, first: int, count: int
+    ) -> list[BlobGroup]:
+        """See DeviceClient.group_blobs."""
+        raise self._fault()
+
+    async def list_group(
+        self, salt: int, power: int, policy: str, partition: int, number: int, after: bytes, limit: int
+    ) -> list[BlobEntry]:
+        """See DeviceClient.list_group."""
         raise self._fault()
 
     async def list_garbage(self, after_seq: int, limit: int) -> list[GarbageEntry]:

@@ -14,6 +14,7 @@ from storage.contract import BlobReader, BlobWriter, Deliver, DeviceFault
 from storage.node import NodeFacts, Progress
 from storage.types import (
     BlobEntry,
+    BlobGroup,
     BlobHeader,
     BlobName,
     Fault,
@@ -31,8 +32,10 @@ from storage.wire.messages import (
     GET_PROGRESS,
     GET_REPORT,
     GET_RING,
+    GROUP_BLOBS,
     LIST_BLOBS,
     LIST_GARBAGE,
+    LIST_GROUP,
     PING,
     ROW,
     STATUS,
@@ -43,8 +46,10 @@ from storage.wire.messages import (
     GetProgress,
     GetReport,
     GetRing,
+    GroupBlobs,
     ListBlobs,
     ListGarbage,
+    ListGroup,
     Ping,
     Pong,
     Status,
@@ -60,6 +65,7 @@ FORGET_SEQS_MAX: Final = 65_536
 
 _decode_row_answer: Final = answer_decoder(ROW).decode
 _decode_blobs: Final = msgspec.msgpack.Decoder(list[BlobEntry]).decode
+_decode_groups: Final = msgspec.msgpack.Decoder(list[BlobGroup]).decode
 _decode_garbage: Final = msgspec.msgpack.Decoder(list[GarbageEntry]).decode
 
 
@@ -196,6 +202,28 @@ class WireDevice:
             more, body = await self._listed(LIST_BLOBS, message)
             found += _decoded(_decode_blobs, body)
             after = found[-1].header.name if found else after
+        return found
+
+    async def group_blobs(
+        self, salt: int, power: int, policy: str, first: int, count: int
+    ) -> list[BlobGroup]:
+        """See DeviceClient.group_blobs."""
+        message = GroupBlobs(salt, power, policy, first, count)
+        _, body = await self._listed(GROUP_BLOBS, message)
+        return _decoded(_decode_groups, body)
+
+    async def list_group(
+        self, salt: int, power: int, policy: str, partition: int, number: int, after: bytes, limit: int
+    ) -> list[BlobEntry]:
+        """See DeviceClient.list_group."""
+        found: list[BlobEntry] = []
+        more = True
+        while more and len(found) < limit:
+            left = limit - len(found)
+            message = ListGroup(salt, power, policy, partition, number, after, left)
+            more, body = await self._listed(LIST_GROUP, message)
+            found += _decoded(_decode_blobs, body)
+            after = found[-1].header.name.id if found else after
         return found
 
     async def list_garbage(self, after_seq: int, limit: int) -> list[GarbageEntry]:

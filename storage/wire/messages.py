@@ -142,6 +142,28 @@ class GetReport(msgspec.Struct, frozen=True, array_like=True, tag=58):
     """What do you say of yourself to an operator? -> ReportOf, the report in the body"""
 
 
+class GroupBlobs(msgspec.Struct, frozen=True, array_like=True, tag=80):
+    """A device's blobs by partition, policy and number. -> Listed, a list of BlobGroup in the body"""
+
+    salt: int
+    power: int
+    policy: str
+    first: int
+    count: int
+
+
+class ListGroup(msgspec.Struct, frozen=True, array_like=True, tag=81):
+    """One group's blobs after an id. -> Listed, a list of BlobEntry in the body"""
+
+    salt: int
+    power: int
+    policy: str
+    partition: int
+    number: int
+    after: bytes
+    limit: int
+
+
 class Done(msgspec.Struct, frozen=True, array_like=True, tag=60):
     """Carried out."""
 
@@ -220,6 +242,8 @@ GET_NODE: Final = Call(17, "get_node", GetNode, NodeFacts)
 GET_RING: Final = Call(18, "get_ring", GetRing, RingOf)
 GET_PROGRESS: Final = Call(19, "get_progress", GetProgress, Progress)
 GET_REPORT: Final = Call(20, "get_report", GetReport, ReportOf)
+GROUP_BLOBS: Final = Call(21, "group_blobs", GroupBlobs, Listed)
+LIST_GROUP: Final = Call(22, "list_group", ListGroup, Listed)
 
 CALLS: Final = (
     ROW,
@@ -242,6 +266,8 @@ CALLS: Final = (
     GET_RING,
     GET_PROGRESS,
     GET_REPORT,
+    GROUP_BLOBS,
+    LIST_GROUP,
 )
 """Every call there is. A number is never used for anything else."""
 

@@ -16,9 +16,11 @@ from storage.wire.messages import (
     DeleteBlob,
     Done,
     ForgetGarbage,
+    GroupBlobs,
     ListBlobs,
     Listed,
     ListGarbage,
+    ListGroup,
     ReportCorruptBlob,
     StageBlob,
     Status,
@@ -59,8 +61,11 @@ async def carry_out(device: DeviceClient, message: Any, deadline: float) -> tupl
     match message:
         case DeleteBlob(name):
             await device.delete_blob(name, deadline)
-        case ListBlobs() | ListGarbage():
+        case ListBlobs() | ListGarbage() | ListGroup():
             return await _listed(device, message)
+        case GroupBlobs(salt, power, policy, first, count):
+            groups = await device.group_blobs(salt, power, policy, first, count)
+            return Listed(False), encode(groups)
         case ForgetGarbage(seqs):
             await device.forget_garbage(seqs)
         case Status():
@@ -73,12 +78,19 @@ async def carry_out(device: DeviceClient, message: Any, deadline: float) -> tupl
     return Done(), b""
 
 
-async def _listed(device: DeviceClient, message: ListBlobs | ListGarbage) -> tuple[Listed, bytes]:
+async def _listed(
+    device: DeviceClient, message: ListBlobs | ListGarbage | ListGroup
+) -> tuple[Listed, bytes]:
     """As many entries as fit a frame, at least one where there are any."""
     limit = max(0, min(message.limit, ENTRIES_PER_CALL_MAX))
     entries: list[Any]
     if isinstance(message, ListBlobs):
         entries = list(await device.list_blobs(message.after, limit))
+    elif isinstance(message, ListGroup):
+        m = message
+        entries = await device.list_group(
+            m.salt, m.power, m.policy, m.partition, m.number, m.after, limit
+        )
     else:
         entries = list(await device.list_garbage(message.after_seq, limit))
     more = len(entries) == limit

@@ -12,7 +12,8 @@ from storage.device.engine import Device, DeviceConfig
 from storage.device.index_memory import MemoryIndex
 from storage.device.lane import InlineLane, LaneFactory
 from storage.types import ZERO_STAMP, Prepare, RowAnswer, RowMessage, Write
-from tests.crash.recording_disk import Event, Image, RecordingDisk
+from tests.crash.crash_images import Image
+from tests.crash.recording_disk import RecordingDisk
 
 ROOT = "device"
 SMALL = DeviceConfig(
@@ -97,10 +98,9 @@ class DeviceRig:
                 raise OSError(errno.ENOSPC, "no space left on device")
             if self.index_fails:
                 raise OSError(errno.EIO, "input/output error")
-            self.disk.index[path] = tables
-            self.disk.record(Event("index", path, tables))
+            self.disk.commit_index(path, tables)
 
-        return MemoryIndex(self.disk.index.get(path), committed)
+        return MemoryIndex(self.disk.open_index(path), committed)
 
     def stamp(self) -> bytes:
         """A new stamp."""
@@ -127,6 +127,11 @@ class DeviceRig:
     def prepare(self, shard: bytes, name: bytes) -> Prepare:
         """A prepare with a new ballot."""
         return Prepare(shard, name, self.stamp())
+
+    async def quiet(self) -> None:
+        """Wait until no checkpoint and no compaction goes on."""
+        while len(self.device._upkeep._tasks) or not self.device._upkeep._idle.is_set():
+            await asyncio.sleep(0)
 
     def crash(self) -> Image:
         """Let go without a goodbye. What the program saw."""

@@ -1,30 +1,12 @@
-"""A disk in memory that records what is done to it, and gives the states that a power cut may leave.
-
-What is promised of a disk (and nothing more): bytes are there after the file's sync, names after
-their directory's sync. Of anything later any part may be there, in any order: whole writes missing,
-written in part, or with holes of zeros where a later sector arrived and an earlier one did not.
-Directories themselves are taken as there once made.
-"""
+"""A disk in memory that records what is done to it; `crash_images.py` says what a power cut leaves."""
 
 import errno
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from runtime.disk import Buffer
-
-SECTOR_BYTES = 512
-
-
-class Event(NamedTuple):
-    """One thing that was done. kind: append, truncate, sync, link, unlink, rename, sync_dir,
-    index, ack."""
-
-    kind: str
-    subject: Any
-    value: Any = None
-    offset: int = 0
+from tests.crash.crash_images import DIRECTORY, INDEX_FILE, Crashes, Event, Image
 
 
 @dataclass
@@ -33,15 +15,6 @@ class Inode:
 
     number: int
     data: bytearray = field(default_factory=bytearray)
-
-
-@dataclass(frozen=True)
-class Image:
-    """What is on a disk: files by path, directories, and the index's tables by path."""
-
-    files: dict[str, bytes]
-    directories: frozenset[str]
-    index: dict[str, Any]
 
 
 class MemoryFile:
@@ -117,7 +90,10 @@ class LockFile(MemoryFile):
 
 class RecordingDisk:
     """The disk door in memory. full: takes `room` more bytes per write; cold: nothing is cached;
-    lies: syncs do nothing, which a crash test must find out."""
+    lies: syncs do nothing, which a crash test must find out.
+
+    An index is kept here by the directory that it has (see `commit_index`), not as bytes.
+    """
 
     def __init__(self, image: Image | None = None) -> None:
         self.events: list[Event] = []
@@ -129,13 +105,14 @@ class RecordingDisk:
         self.sync_fails = False
         self._next = 0
         self._files: dict[str, Inode] = {}
-        self._directories: set[str] = set()
         self.start = image or Image({}, frozenset(), {})
         self.index: dict[str, Any] = dict(self.start.index)
-        self._directories |= self.start.directories
+        self._directories = set(self.start.directories)
         for path, data in self.start.files.items():
             self._files[path] = self._inode(data)
-        self._numbers = {path: inode.number for path, inode in self._files.items()}
+        self._index_inodes = {path: self._inode() for path in self.index}
+        some = {**self._files, **self._index_inodes}
+        self._numbers = {path: inode.number for path, inode in some.items()}
 
     def _inode(self, data: bytes = b"") -> Inode:
         self._next += 1
@@ -145,6 +122,18 @@ class RecordingDisk:
         """Take down an event."""
         self.events.append(event)
 
+    def open_index(self, path: str) -> Any:
+        """The tables of the index in a directory; None of a new one, whose file is created."""
+        if path not in self._index_inodes:
+            inode = self._index_inodes[path] = self._inode()
+            self.record(Event("link", f"{path}/{INDEX_FILE}", inode.number))
+        return self.index.get(path)
+
+    def commit_index(self, path: str, tables: Any) -> None:
+        """The index in a directory was committed and synced."""
+        self.index[path] = tables
+        self.record(Event("index", self._index_inodes[path].number, tables))
+
     # -- the disk door -------------------------------------------------------------------------
 
     def create_uncached(self, path: str) -> MemoryFile:
@@ -153,6 +142,8 @@ class RecordingDisk:
     def create(self, path: str) -> MemoryFile:
         if path in self._files:
             raise FileExistsError(errno.EEXIST, path)
+        if path.rpartition("/")[0] not in self._directories:
+            raise FileNotFoundError(errno.ENOENT, path)
         if self.full and not self.room:
             raise OSError(errno.ENOSPC, "no space left on device")
         inode = self._files[path] = self._inode()
@@ -165,17 +156,18 @@ class RecordingDisk:
         return MemoryFile(self, self._files[path], writable=writable)
 
     def rename(self, source: str, target: str) -> None:
-        moved = [path for path in self._files if path == source or path.startswith(source + "/")]
-        if not moved and source not in self._directories:
+        if source in self._files:
+            inode = self._files[target] = self._files.pop(source)
+            self.record(Event("rename", target, source, inode.number))
+        elif source in self._directories:
+            self.record(Event("rename", target, source, DIRECTORY))
+            self._directories = {_moved(path, source, target) for path in self._directories}
+            self._files = {_moved(path, source, target): node for path, node in self._files.items()}
+            self.index = {_moved(path, source, target): found for path, found in self.index.items()}
+            nodes = self._index_inodes.items()
+            self._index_inodes = {_moved(path, source, target): node for path, node in nodes}
+        else:
             raise FileNotFoundError(errno.ENOENT, source)
-        for path in moved:
-            self._files[target + path[len(source) :]] = self._files.pop(path)
-            self.record(Event("rename", target + path[len(source) :], path))
-        if source in self._directories:
-            self._directories.add(target)
-        if source in self.index:
-            self.index[target] = self.index.pop(source)
-            self.record(Event("index", source, None))
 
     def unlink(self, path: str) -> None:
         if path not in self._files:
@@ -184,13 +176,20 @@ class RecordingDisk:
         self.record(Event("unlink", path))
 
     def sync_dir(self, path: str) -> None:
+        if path not in self._directories:
+            raise FileNotFoundError(errno.ENOENT, path)
         if not self.lies:
             self.record(Event("sync_dir", path))
 
     def make_dirs(self, path: str) -> None:
         parts = path.split("/")
         for end in range(1, len(parts) + 1):
-            self._directories.add("/".join(parts[:end]))
+            directory = "/".join(parts[:end])
+            if directory not in self._directories:
+                self._directories.add(directory)
+                self.record(Event("mkdir", directory))
+                if end == 1:
+                    self.record(Event("sync_dir", ""))  # where the file system is mounted
 
     def list_dir(self, path: str) -> list[str]:
         if path not in self._directories:
@@ -222,108 +221,14 @@ class RecordingDisk:
         files = {path: bytes(inode.data) for path, inode in self._files.items()}
         return Image(files, frozenset(self._directories), dict(self.index))
 
-    def crashes(self, upto: int) -> "Crashes":
+    def crashes(self, upto: int) -> Crashes:
         """The states that a power cut before event `upto` may leave."""
-        return Crashes(self.start, self._numbers, self.events[:upto], frozenset(self._directories))
+        crashes = Crashes(self.start, self._numbers)
+        for event in self.events[:upto]:
+            crashes.add(event)
+        return crashes
 
 
-class Crashes:
-    """States after a power cut, given what was done until then."""
-
-    def __init__(
-        self,
-        start: Image,
-        numbers: dict[str, int],
-        events: list[Event],
-        directories: frozenset[str],
-    ) -> None:
-        self._start = start
-        self._numbers = numbers
-        self._events = events
-        self._directories = directories
-        self._durable = self._durable_events()
-
-    def _durable_events(self) -> list[bool]:
-        """For each event, whether a later sync made it durable."""
-        durable = [False] * len(self._events)
-        synced: set[Any] = set()
-        for i in range(len(self._events) - 1, -1, -1):
-            event = self._events[i]
-            if event.kind == "sync":
-                synced.add(event.subject)
-            elif event.kind == "sync_dir":
-                synced.add(event.subject + "/")
-            elif event.kind in {"append", "truncate"}:
-                durable[i] = event.subject in synced
-            elif event.kind in {"link", "unlink", "rename"}:
-                durable[i] = event.subject.rsplit("/", 1)[0] + "/" in synced
-            else:
-                durable[i] = True
-        return durable
-
-    def acknowledged(self) -> list[Any]:
-        """What had been acknowledged by then."""
-        return [event.subject for event in self._events if event.kind == "ack"]
-
-    def least(self) -> Image:
-        """Only what is durable."""
-        return self._build(lambda event: None)
-
-    def most(self) -> Image:
-        """All that was written."""
-        return self._build(lambda event: event)
-
-    def some(self, rng: random.Random) -> Image:
-        """A random legal state between: writes missing, torn or with holes."""
-        return self._build(lambda event: _torn(event, rng) if rng.random() < 0.7 else None)
-
-    def _build(self, fate: Callable[[Event], Event | None]) -> Image:
-        contents = {self._numbers[path]: bytearray(data) for path, data in self._start.files.items()}
-        names = dict(self._numbers)
-        index = dict(self._start.index)
-        for event, durable in zip(self._events, self._durable, strict=True):
-            happened = event if durable else fate(event)
-            if happened is not None:
-                _apply(happened, contents, names, index)
-        files = {path: bytes(contents.get(number, b"")) for path, number in names.items()}
-        return Image(files, self._directories, index)
-
-
-def _torn(event: Event, rng: random.Random) -> Event:
-    """A write of which only some sectors arrived; other events are whole or not at all."""
-    if event.kind != "append" or rng.random() < 0.3:
-        return event
-    data = bytearray(event.value)
-    if rng.random() < 0.5:
-        return event._replace(value=bytes(data[: rng.randrange(len(data) + 1)]))
-    first = -event.offset % SECTOR_BYTES
-    for begin in [0, *range(first, len(data), SECTOR_BYTES)]:
-        if rng.random() < 0.4:
-            end = min(len(data), begin + SECTOR_BYTES if begin >= first else first)
-            data[begin:end] = bytes(end - begin)
-    return event._replace(value=bytes(data))
-
-
-def _apply(
-    event: Event, contents: dict[int, bytearray], names: dict[str, int], index: dict[str, Any]
-) -> None:
-    match event.kind:
-        case "append":
-            data = contents.setdefault(event.subject, bytearray())
-            end = event.offset + len(event.value)
-            data.extend(bytes(max(0, end - len(data))))
-            data[event.offset : end] = event.value
-        case "truncate":
-            del contents.setdefault(event.subject, bytearray())[event.value :]
-        case "link":
-            names[event.subject] = event.value
-        case "unlink":
-            names.pop(event.subject, None)
-        case "rename":
-            if event.value in names:
-                names[event.subject] = names.pop(event.value)
-        case "index":
-            if event.value is None:
-                index.pop(event.subject, None)
-            else:
-                index[event.subject] = event.value
+def _moved(path: str, source: str, target: str) -> str:
+    """A path after a directory above it, or it itself, was renamed."""
+    return target + path[len(source) :] if path == source or path.startswith(f"{source}/") else path

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from storage.contract import BlobReader, BlobWriter, Buffer, Deliver, DeviceClient, DeviceFault
 from storage.types import (
     BlobEntry,
+    BlobGroup,
     BlobHeader,
     BlobName,
     Failed,
@@ -266,6 +267,20 @@ class RemoteDevice(RemoteRows):
     async def list_blobs(self, after: BlobName | None, limit: int) -> list[BlobEntry]:
         """See DeviceClient.list_blobs."""
         return await self.call(lambda device: device.list_blobs(after, limit))
+
+    async def group_blobs(
+        self, salt: int, power: int, policy: str, first: int, count: int
+    ) -> list[BlobGroup]:
+        """See DeviceClient.group_blobs."""
+        return await self.call(lambda device: device.group_blobs(salt, power, policy, first, count))
+
+    async def list_group(
+        self, salt: int, power: int, policy: str, partition: int, number: int, after: bytes, limit: int
+    ) -> list[BlobEntry]:
+        """See DeviceClient.list_group."""
+        return await self.call(
+            lambda device: device.list_group(salt, power, policy, partition, number, after, limit)
+        )
 
     async def list_garbage(self, after_seq: int, limit: int) -> list[GarbageEntry]:
         """See DeviceClient.list_garbage."""

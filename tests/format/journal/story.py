@@ -19,8 +19,9 @@ from storage.types import (
     Scan,
     Write,
 )
+from tests.crash.crash_images import Image
 from tests.crash.device_rig import DeviceRig
-from tests.crash.recording_disk import Image, RecordingDisk
+from tests.crash.recording_disk import RecordingDisk
 
 SHARD, SEALED = b"\x01bucket/0", b"\x01bucket/1"
 LONG = b"long/" + bytes(range(256)) * 4

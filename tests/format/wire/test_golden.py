@@ -15,6 +15,8 @@ from runtime.randomness import SeededRandomness
 from storage.node import NodeFacts, Progress
 from storage.types import (
     Accept,
+    BlobEntry,
+    BlobGroup,
     BlobHeader,
     BlobName,
     Count,
@@ -103,6 +105,16 @@ NODE_ANSWERS: list[tuple[m.Call, Any, bytes]] = [
     (m.GET_REPORT, m.ReportOf(), b"a report"),
 ]
 
+REPAIR_REQUESTS: list[tuple[m.Call, Any, bytes]] = [
+    (m.GROUP_BLOBS, m.GroupBlobs(2**63 + 5, 10, "ec-4-2", 64, 128), b""),
+    (m.LIST_GROUP, m.ListGroup(2**63 + 5, 10, "ec-4-2", 77, 3, NAME.id, 100), b""),
+]
+
+REPAIR_ANSWERS: list[tuple[m.Call, Any, bytes]] = [
+    (m.GROUP_BLOBS, m.Listed(False), m.encode([BlobGroup("ec-4-2", 77, 3, 2, 500, 2**64 - 1)])),
+    (m.LIST_GROUP, m.Listed(True), m.encode([BlobEntry(HEADER, 500)])),
+]
+
 
 def frame(kind: int, number: int, head: bytes, body: bytes) -> bytes:
     ticks = 0 if kind & ANSWER_BIT else 1000
@@ -140,6 +152,8 @@ FILES = {
     "v1-answers.frames": lambda: answer_frames(ANSWERS),
     "v1-node-requests.frames": lambda: request_frames(NODE_REQUESTS),
     "v1-node-answers.frames": lambda: answer_frames(NODE_ANSWERS),
+    "v1-repair-requests.frames": lambda: request_frames(REPAIR_REQUESTS),
+    "v1-repair-answers.frames": lambda: answer_frames(REPAIR_ANSWERS),
     "v1-handshake.bytes": shaken,
 }
 
@@ -151,7 +165,11 @@ def test_version_1_is_written_as_it_was(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "requests"),
-    [("v1-requests.frames", REQUESTS), ("v1-node-requests.frames", NODE_REQUESTS)],
+    [
+        ("v1-requests.frames", REQUESTS),
+        ("v1-node-requests.frames", NODE_REQUESTS),
+        ("v1-repair-requests.frames", REPAIR_REQUESTS),
+    ],
 )
 def test_version_1_requests_are_read_as_they_were(
     name: str, requests: list[tuple[m.Call, Any, bytes]]
@@ -164,7 +182,12 @@ def test_version_1_requests_are_read_as_they_were(
 
 
 @pytest.mark.parametrize(
-    ("name", "answers"), [("v1-answers.frames", ANSWERS), ("v1-node-answers.frames", NODE_ANSWERS)]
+    ("name", "answers"),
+    [
+        ("v1-answers.frames", ANSWERS),
+        ("v1-node-answers.frames", NODE_ANSWERS),
+        ("v1-repair-answers.frames", REPAIR_ANSWERS),
+    ],
 )
 def test_version_1_answers_are_read_as_they_were(
     name: str, answers: list[tuple[m.Call, Any, bytes]]
@@ -177,7 +200,8 @@ def test_version_1_answers_are_read_as_they_were(
 
 
 def test_every_call_has_a_golden_frame() -> None:
-    assert {call.kind for call, _, _ in REQUESTS + NODE_REQUESTS} == {call.kind for call in m.CALLS}
+    known = REQUESTS + NODE_REQUESTS + REPAIR_REQUESTS
+    assert {call.kind for call, _, _ in known} == {call.kind for call in m.CALLS}
 
 
 def test_the_documented_bytes_are_the_real_ones() -> None:

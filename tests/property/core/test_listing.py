@@ -12,7 +12,7 @@ from proxy.core.errors import Unavailable
 from proxy.core.listing import list_rows
 from proxy.core.register import Value, tombstone
 from proxy.core.shard_scan import ShardScan
-from proxy.core.shards import object_shard, object_shard_keys
+from proxy.core.shards import Layout
 from proxy.core.types import ListQuery
 from storage.types import NAME_MAX_BYTES, Page, RowAnswer, RowMessage, Scan, ScannedRow
 from tests.property.core.world import World, run
@@ -85,7 +85,7 @@ async def fill(
     names: set[str] = set()
     for number, (name, there, away) in enumerate(steps):
         raw = name.encode()
-        shard = object_shard(ID, shards, raw)
+        shard = Layout(ID, 0, shards).shard_of(raw)
         replicas = world.row_devices(shard)
         if away < 3:
             world.wires[0][replicas[away]].cut()
@@ -107,7 +107,7 @@ def test_pages_add_up_to_the_whole_listing(
         scan, names = await fill(world, steps, shards)
         for query in queries:
             whole = list(expected(names, query))
-            found = await pages(scan, object_shard_keys(ID, shards), query)
+            found = await pages(scan, Layout(ID, 0, shards).all_shards(), query)
             assert [name for page in found for name in page] == whole
             assert all(len(page) == query.limit for page in found[:-1])
             assert found[-1] or not whole
@@ -142,7 +142,7 @@ def test_pages_of_many_names_add_up_to_the_whole_listing(seed: int) -> None:
         shards = rnd.choice([1, 2, 4, 8])
         scan, names = await fill(world, steps, shards)
         for query in queries:
-            found = await pages(scan, object_shard_keys(ID, shards), query)
+            found = await pages(scan, Layout(ID, 0, shards).all_shards(), query)
             assert [name for page in found for name in page] == list(expected(names, query))
 
     run(scene())
@@ -167,7 +167,7 @@ def test_a_listing_does_without_any_one_device_and_soon(
         else:
             world.wires[0][lost].cut()
         begun = asyncio.get_running_loop().time()
-        found = await pages(scan, object_shard_keys(ID, 4), query)
+        found = await pages(scan, Layout(ID, 0, 4).all_shards(), query)
         assert [name for page in found for name in page] == list(expected(names, query))
         assert asyncio.get_running_loop().time() - begun <= 2.0 * len(found)
 
@@ -186,7 +186,7 @@ def test_bounds_longer_than_any_name_are_bounds_like_others(
         bound = "b" * (NAME_MAX_BYTES + beyond)
         fields = {"prefix": "", "marker": "", "end_marker": "", field: bound}
         query = ListQuery(**fields, reverse=reverse)  # type: ignore[arg-type]
-        found = await pages(scan, object_shard_keys(ID, 4), query)
+        found = await pages(scan, Layout(ID, 0, 4).all_shards(), query)
         assert [name for page in found for name in page] == list(expected(names, query))
 
     run(scene())
@@ -198,7 +198,7 @@ def test_a_page_ends_where_the_least_of_the_replicas_ends() -> None:
     async def scene() -> None:
         world = World(delay_max_s=0.0)
         store = world.proxy()
-        (shard,) = object_shard_keys(ID, 1)
+        (shard,) = Layout(ID, 0, 1).all_shards()
         names = [f"{number:03d}" for number in range(200)]
         for number, name in enumerate(names):
             first = world.wires[0][world.row_devices(shard)[0]]
@@ -217,7 +217,7 @@ def test_what_one_listing_has_shown_the_next_one_shows() -> None:
     async def scene() -> None:
         world = World(delay_max_s=0.0)
         store = world.proxy()
-        (shard,) = object_shard_keys(ID, 1)
+        (shard,) = Layout(ID, 0, 1).all_shards()
         first, second, third = world.row_devices(shard)
         wires = world.wires[0]
         for device in (second, third):

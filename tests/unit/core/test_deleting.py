@@ -12,7 +12,7 @@ from proxy.core.errors import (
     StoreError,
     Unavailable,
 )
-from proxy.core.shards import bucket_name_shard, containers_shard, object_shard
+from proxy.core.shards import bucket_name_shard, containers_shard
 from proxy.core.types import Container, ListQuery, ObjectAttributes, ObjectInfo
 from storage.faults import Arrive
 from storage.types import SEAL_NAME, Accept, Page, Prepare, RowAnswer, RowMessage, Scan, Write
@@ -33,7 +33,7 @@ async def outcome(work: Awaitable[object]) -> StoreError | None:
 
 
 def shard_of(container: Container, name: str) -> bytes:
-    return object_shard(container.head.id, container.head.shards, name.encode())
+    return container.head.layout.shard_of(name.encode())
 
 
 @pytest.mark.parametrize("page_late_s", [0.05, 60.0])

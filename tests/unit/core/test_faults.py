@@ -5,7 +5,6 @@ import os
 import pytest
 
 from proxy.core.errors import Full, StoreError, Unavailable
-from proxy.core.shards import object_shard
 from proxy.core.store import CoreStore
 from proxy.core.types import NO_CONDITIONS, Conditions, Container, ObjectAttributes
 from storage.types import Accept, Write
@@ -25,7 +24,7 @@ async def read(store: CoreStore, container: Container, name: str) -> bytes:
 
 
 def row_devices(world: World, container: Container, name: str) -> tuple[int, ...]:
-    shard = object_shard(container.head.id, container.head.shards, name.encode())
+    shard = container.head.layout.shard_of(name.encode())
     return world.row_devices(shard)
 
 

@@ -3,7 +3,6 @@
 import pytest
 
 from proxy.core.errors import NoSuchUpload, Unavailable
-from proxy.core.shards import object_shard
 from proxy.core.store import CoreStore
 from proxy.core.types import CompletedPart, Container, ObjectAttributes
 from runtime.clock import SystemClock
@@ -45,7 +44,7 @@ async def _half_way() -> tuple[Grid, CoreStore, Container, str, CompletedPart]:
     upload = await store.create_upload(container, "o", PLAIN)
     head = await store.put_part(container, "o", upload.id, 1, BytesBody(PART))
     part = CompletedPart(1, head.etag)
-    loses.shard = object_shard(container.head.id, container.head.shards, b"o")
+    loses.shard = container.head.layout.shard_of(b"o")
     with pytest.raises(Unavailable):
         await store.complete_upload(container, "o", upload.id, [part])
     return grid, grid.store(), container, upload.id, part

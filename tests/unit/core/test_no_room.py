@@ -6,7 +6,6 @@ import pytest
 
 from proxy.core.errors import Full, Unavailable
 from proxy.core.rows import NO_ROOM_S
-from proxy.core.shards import object_shard
 from proxy.core.store import CoreStore
 from proxy.core.types import Container, ListQuery, ObjectAttributes
 from storage.types import Write
@@ -27,7 +26,7 @@ async def get(store: CoreStore, container: Container, name: str) -> bytes:
 
 
 def replicas(world: World, container: Container, name: str) -> tuple[int, ...]:
-    shard = object_shard(container.head.id, container.head.shards, name.encode())
+    shard = container.head.layout.shard_of(name.encode())
     return world.row_devices(shard)
 
 

@@ -27,8 +27,9 @@ from storage.types import (
     Sealed,
     Want,
 )
+from tests.crash.crash_images import Image
 from tests.crash.device_rig import ROOT, DeviceRig
-from tests.crash.recording_disk import Image, RecordingDisk
+from tests.crash.recording_disk import RecordingDisk
 
 S, N = b"shard", b"name"
 FIRST_SEGMENT = f"{ROOT}/journal/00000001.seg"

@@ -26,7 +26,8 @@ from storage.types import (
     Scan,
 )
 from tests.contract.device.words import NAME, SHARD, accept, plain, prepare, stamp, update, write
-from tests.crash.recording_disk import Event, Image, RecordingDisk
+from tests.crash.crash_images import Event, Image
+from tests.crash.recording_disk import RecordingDisk
 
 PATH = "data/keeper"
 CLOCK = SystemClock()
@@ -112,7 +113,7 @@ async def test_a_power_cut_takes_nothing_that_was_acknowledged() -> None:
     for upto in range(begun, len(disk.events) + 1):
         crashes = disk.crashes(upto)
         least = max((*crashes.acknowledged(), 0))
-        for image in (crashes.least(), crashes.most(), *(crashes.some(rng) for _ in range(5))):
+        for image in crashes.images(rng):
             async with opened(RecordingDisk(image)) as keeper:
                 assert not keeper.offline
                 found = await version_of(keeper)

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable
 
 from proxy.core.placement import Placement
-from proxy.core.shards import object_shard_keys
 from proxy.core.types import CompletedPart, ObjectAttributes
 from proxy.core.upload_rows import COMPLETING, PARTS_PAGE
 from proxy.repair.collect import HINTS_PER_UNIT
@@ -118,7 +117,7 @@ def test_hints_that_cannot_be_settled_do_not_stand_before_the_others() -> None:
             await store.put_object(closed, "o", BytesBody(os.urandom(LARGE)), PLAIN)
         for _ in range(2):
             await store.put_object(other, "o", BytesBody(os.urandom(LARGE)), PLAIN)
-        shards = set(object_shard_keys(closed.head.id, closed.head.shards))
+        shards = set(closed.head.layout.all_shards())
 
         def lose(_device_id: int, message: RowMessage | RowAnswer, _arrive: Arrive) -> bool:
             return type(message) is Read and message.shard in shards

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from runtime.config import Config, absolute, load, parse
+from runtime.config import Config, absolute, host_and_port, load, parse
 from runtime.errors import ConfigError
 
 DOCUMENT = Path(__file__).parents[3] / "doc" / "configuration.md"
@@ -79,6 +79,18 @@ def test_the_documented_example_is_valid() -> None:
         ("[port]\nx = 1", "port"),
         ('tls_key = "k"', "tls_certificate and tls_key go together"),
         ("drain_s = nan", "drain_s"),
+        ('zone = ""', "zone must be 1 to 63 letters"),
+        ('node = "a b"', "node must be 1 to 63 letters"),
+        ('keepers = ["a:1"]', "keepers is for a node of a cluster"),
+        ('cluster_address = "a:1"', "cluster_address is for a node of a cluster"),
+        ('cluster_ca = "x"', "cluster_ca, cluster_certificate and cluster_key go together"),
+        ('cluster_listen = "8082"', "'8082' is not an address of the form HOST:PORT"),
+        ('cluster_listen = "::1:8082"', "an IPv6 address goes in brackets"),
+        ('cluster_listen = "a:70000"', "the port is not within"),
+        ('cluster_listen = "0.0.0.0:8082"', "cluster_address must be given"),
+        ('cluster_listen = "a:1"\nkeepers = ["a:1", "b:1"]', "1, 3 or 5 different nodes"),
+        ('cluster_listen = "a:1"\nkeepers = ["a:1", "a:1", "b:1"]', "1, 3 or 5 different nodes"),
+        ('cluster_listen = "a:1"\nkeepers = ["a:1"]', "needs cluster_secret_file"),
         ("port = 1\nport = 2", "file"),
         ("=", "file"),
     ],
@@ -88,6 +100,24 @@ def test_what_is_wrong_is_named(text: str, reason: str) -> None:
         ConfigError, match=f"^file: .*{re.escape(reason)}" if reason != "file" else "^file: "
     ):
         parse(text, "file")
+
+
+CLUSTER = """
+cluster_listen = "0.0.0.0:8082"
+cluster_address = "[fd00::2]:8082"
+keepers = ["[fd00::1]:8082", "[fd00::2]:8082", "b.example.org:8082"]
+cluster_secret_file = "secret"
+"""
+
+
+def test_a_node_knows_its_address_and_whether_it_is_a_keeper() -> None:
+    config = parse(CLUSTER, "file")
+    assert config.own_address == "[fd00::2]:8082"
+    assert host_and_port(config.own_address) == ("fd00::2", 8082)
+    assert config.keeps
+    assert not parse(CLUSTER.replace('[fd00::2]:8082",', 'c:8082",'), "file").keeps
+    alone = parse("", "file")
+    assert (alone.own_address, alone.keeps) == ("", True)
 
 
 def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[3]
 ROWS = (ROOT / "doc" / "formats" / "rows.md").read_text()
 STORED = [
     types.ContainerHead,
+    types.Reshard,
+    types.Repolicy,
     types.SealHead,
     types.BucketHead,
     types.ObjectHead,
@@ -42,7 +44,7 @@ def test_the_tables_of_shards_are_documented() -> None:
         shards.account_shard("x"),
         shards.containers_shard("x"),
         shards.bucket_name_shard(b"x"),
-        shards.object_shard(container, 4, b"x"),
+        shards.Layout(container, 0, 4).shard_of(b"x"),
         shards.uploads_shard(container),
         shards.parts_shard("x"),
     ]

@@ -1,0 +1,1 @@
+"""The ring of a running cluster: kept, followed, changed. Above the core, below the repair workers."""
