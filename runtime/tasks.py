@@ -5,7 +5,7 @@ collector and its exception with it.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar
 
 
@@ -79,6 +79,83 @@ async def unless_slow(
                 task.cancel()
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
+
+
+async def _ended(tasks: list[asyncio.Task[Any]]) -> asyncio.CancelledError | None:
+    """Cancel tasks and wait until all have ended; the cancellation that came meanwhile, if one did."""
+    cancelled = None
+    for task in tasks:
+        task.cancel()  # once: what it does at its end must not be interrupted
+    while pending := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled
+
+
+class Race(Generic[T]):
+    """Works towards one end, begun one after the other: hedged requests (Dean and Barroso, 2013).
+
+    Use as an async context manager: what still runs when the block is left is cancelled and awaited.
+    good: values by number, in the order in which they came. failed: errors of the kind `failing`; any
+    other is raised by `step`. undo: done to every value that nobody has taken when the block is left.
+    """
+
+    def __init__(
+        self, failing: type[Exception], undo: Callable[[T], Awaitable[None]] | None = None
+    ) -> None:
+        self.good: dict[int, T] = {}
+        self.failed: dict[int, Exception] = {}
+        self._failing = failing
+        self._undo = undo
+        self._running: dict[asyncio.Task[T], int] = {}
+
+    async def __aenter__(self) -> "Race[T]":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks, self._running = list(self._running), {}
+        cancelled = await _ended(tasks)
+        if self._undo is not None:
+            late = [t.result() for t in tasks if not t.cancelled() and t.exception() is None]
+            await asyncio.gather(*map(self._undo, [*self.good.values(), *late]))
+        if cancelled is not None:
+            raise cancelled
+
+    def take(self) -> T:
+        """The value that came first; it is not undone. One must be there."""
+        return self.good.pop(next(iter(self.good)))
+
+    @property
+    def running(self) -> set[int]:
+        """Numbers of the works under way."""
+        return set(self._running.values())
+
+    @property
+    def begun(self) -> set[int]:
+        """Numbers of all works begun so far."""
+        return self.running | self.good.keys() | self.failed.keys()
+
+    def start(self, number: int, work: Coroutine[Any, Any, T]) -> None:
+        """Begin one more."""
+        self._running[asyncio.get_running_loop().create_task(work)] = number
+
+    async def step(self, within_s: float | None) -> bool:
+        """Wait until one of them ends, or all have; False where none has within the time."""
+        done, _ = await asyncio.wait(
+            self._running, timeout=within_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in [task for task in self._running if task in done]:  # in order: runs can be replayed
+            error = task.exception()
+            if error is None:
+                self.good[self._running.pop(task)] = task.result()
+            elif isinstance(error, self._failing):
+                self.failed[self._running.pop(task)] = error
+            else:
+                del self._running[task]
+                raise error
+        return bool(done)
 
 
 class Ahead(Generic[T]):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
 
+from proxy.core.blobs import Blobs
 from proxy.core.owners import Owners
 from proxy.core.placement import Placement
 from proxy.core.store import CoreStore
@@ -85,10 +86,11 @@ def collectors(
 ) -> Rounds:
     """The workers that remove blobs, of all `devices`."""
     owners, pace = Owners(store.rows), throttle(clock).pace()
+    blobs = Blobs(placement, clock, SystemRandomness())
     workers: list[Worker] = []
     for device in devices:
         workers.append(
-            Collector(device, owners, store.blobs, placement, clock, pace, grace_s),
+            Collector(device, owners, blobs, clock, pace, grace_s),
         )
         workers.append(Auditor(device, owners, clock, pace, grace_s, orphan_grace_s))
     return Rounds(workers)

@@ -40,7 +40,6 @@ def repair_workers(
                 device,
                 owners,
                 store.blobs,
-                placement,
                 clock,
                 throttle.pace(),
                 config.collect_grace_s,

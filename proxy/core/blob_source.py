@@ -1,31 +1,50 @@
 """Reading one blob from whichever copies or fragments are good.
 
-Every byte is verified at its device. Where a copy is missing or damaged the next one is read; a range
-of an erasure coded blob comes straight from its data fragments, or is rebuilt from any k.
+Every byte is verified at its device. Where a copy is missing, damaged or slow the next one is read; a
+range of an erasure coded blob comes straight from its data fragments, or is rebuilt from any k. What is
+not at home is looked for where it may be else (`homes.py`).
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final
 
 from proxy.core.errors import Damaged, Unavailable
+from proxy.core.fragment_range import FragmentRange
+from proxy.core.guard import responsive
+from proxy.core.latency import Latency
 from proxy.core.types import Blob, Buffer
+from ring.types import REPLICAS_MAX
 from runtime.clock import Clock
+from runtime.tasks import Race
 from storage.contract import BlobReader, DeviceClient, DeviceFault
-from storage.erasure.contract import Codec, FragmentSlice
-from storage.types import SEGMENT_BYTES, BlobHeader, BlobName, Fault
+from storage.erasure.contract import Codec
+from storage.types import BLOB_ID_BYTES, SEGMENT_BYTES, BlobHeader, BlobName, Fault
 
 BLOB_READ_MAX_S: Final = 60.0
 """Opening or reading a range of one copy takes no longer than this."""
 
-READ_PATIENCE_S: Final = 3.0
-"""While there are other copies, one that takes longer is left out."""
+BLOB_HEDGE_MIN_S: Final = 0.1
+BLOB_HEDGE_MAX_S: Final = 1.0
+"""Another copy is read, too, where one takes much longer than usual: within these bounds."""
+
+SEARCH_MAX_S: Final = 2.0
+"""A device that does not say by then whether it stands in for a home is left out."""
 
 READ_WINDOW_SEGMENTS: Final = 2
 """How many segments a reader asks a device for at a time."""
 
 ReportLost = Callable[[Blob, int], None]
+Elsewhere = Callable[[], Sequence[DeviceClient]]
+"""Devices where copies may be that are not at home."""
+
+
+async def held(device: DeviceClient, blob_id: bytes) -> list[int]:
+    """Numbers of the copies or fragments of a blob that a device holds. Raises DeviceFault."""
+    before = int.from_bytes(blob_id, "big") - 1
+    after = BlobName(before.to_bytes(BLOB_ID_BYTES, "big"), REPLICAS_MAX) if before >= 0 else None
+    entries = await device.list_blobs(after, REPLICAS_MAX)
+    return [entry.header.name.number for entry in entries if entry.header.name.id == blob_id]
 
 
 class BlobSource:
@@ -38,17 +57,25 @@ class BlobSource:
         codec: Codec | None,
         clock: Clock,
         lost: ReportLost | None = None,
+        elsewhere: Elsewhere | None = None,
+        latency: Latency | None = None,
     ) -> None:
-        """lost: told of every copy or fragment that is missing or damaged."""
+        """devices: its homes, by number. lost: told of every copy or fragment that is missing there or
+        damaged. elsewhere: asked once, and only where too few are good at home. latency: of reading
+        windows, shared by sources.
+        """
         self._blob = blob
         self._report_lost = lost
-        self._devices = devices
+        self._devices = dict(enumerate(devices))  # by number, where it is read from
+        self._elsewhere = elsewhere
         self._codec = codec
         self._clock = clock
+        self._latency = latency or Latency(BLOB_HEDGE_MIN_S, BLOB_HEDGE_MAX_S)
         self._readers: dict[int, BlobReader] = {}
         self._bad: dict[int, DeviceFault] = {}
-        self._patience_s = READ_PATIENCE_S
-        self._order = range(len(devices))  # the first copy is the one whose pages are kept in memory
+        self._slow: set[int] = set()
+        self._found: dict[int, DeviceClient] = {}
+        self._unsearched = False
 
     def close(self) -> None:
         """Let go of all readers. Idempotent."""
@@ -57,36 +84,14 @@ class BlobSource:
             reader.close()
 
     async def read(self, offset: int, length: int) -> list[memoryview]:
-        """Verified bytes [offset, offset + length) of the blob. Raises Damaged, Unavailable.
-
-        A slow copy is turned away from, until there is no other.
-        """
-        try:
-            return await self._read(offset, length)
-        except Unavailable:
-            slow = [n for n, fault in self._bad.items() if fault.fault is Fault.DEADLINE]
-            if not slow or self._patience_s == BLOB_READ_MAX_S:
-                raise
-            self._patience_s = BLOB_READ_MAX_S
-            for number in slow:
-                del self._bad[number]
-            return await self._read(offset, length)
-
-    async def _read(self, offset: int, length: int) -> list[memoryview]:
+        """Verified bytes [offset, offset + length) of the blob. Raises Damaged, Unavailable."""
+        begun = self._clock.monotonic()
         if self._codec is None:
-            return await self._read_replica(offset, length)
-        return await self._read_fragments(self._codec, offset, length)
-
-    def windows(self, offset: int, length: int) -> list[tuple[int, int]]:
-        """The range cut into what is read at a time, on segment boundaries."""
-        window = READ_WINDOW_SEGMENTS * SEGMENT_BYTES
-        cuts = []
-        end = offset + length
-        while offset < end:
-            step = min(end, (offset // window + 1) * window) - offset
-            cuts.append((offset, step))
-            offset += step
-        return cuts
+            views = await self._read_replica(offset, length)
+        else:
+            views = await self._read_fragments(self._codec, offset, length)
+        self._latency.saw(self._clock.monotonic() - begun)
+        return views
 
     async def _reader(self, number: int) -> BlobReader:
         reader = self._readers.get(number)
@@ -99,20 +104,68 @@ class BlobSource:
             self._readers[number] = reader
         return reader
 
-    async def _try_read(self, number: int, offset: int, length: int) -> Sequence[memoryview] | None:
-        """Bytes of one copy or fragment, None where it is missing or damaged."""
+    async def _read_one(self, number: int, offset: int, length: int) -> Sequence[memoryview]:
+        """Bytes of one copy or fragment. Raises DeviceFault, and leaves it out from then on."""
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(BLOB_READ_MAX_S):
                 return await (await self._reader(number)).read(offset, length)
         except TimeoutError:
-            self._leave_out(number, DeviceFault(Fault.DEADLINE, "read"))
-        except DeviceFault as fault:
-            self._leave_out(number, fault)
+            fault = DeviceFault(Fault.DEADLINE, "read")
+        except DeviceFault as error:
+            fault = error
         except ValueError:
-            self._leave_out(number, DeviceFault(Fault.CORRUPT, "shorter than its row says"))
+            fault = DeviceFault(Fault.CORRUPT, "shorter than its row says")
+        self._leave_out(number, fault)
         if (reader := self._readers.pop(number, None)) is not None:
             reader.close()
-        return None
+        raise fault
+
+    def _prompt(self, number: int) -> bool:
+        """Whether a copy or fragment is expected to come without delay."""
+        return (
+            number not in self._bad and number not in self._slow and responsive(self._devices[number])
+        )
+
+    def _next(self, begun: set[int]) -> int | None:
+        """The copy or fragment to read next, the prompt ones and the first in order before others.
+
+        The first copy is the one whose pages are kept in memory; data fragments need no computing.
+        """
+        left = [n for n in self._devices if n not in self._bad and n not in begun]
+        return min(left, key=lambda n: (not self._prompt(n), n), default=None)
+
+    async def _find_elsewhere(self) -> None:
+        """Look once for what may not be at home."""
+        if self._elsewhere is None:
+            return
+        others, self._elsewhere = self._elsewhere(), None
+        found = await asyncio.gather(*(self._try_held(device) for device in others))
+        for device, numbers in zip(others, found, strict=True):
+            for number in numbers:
+                self._found.setdefault(number, device)
+
+    def _turn_to_found(self, busy: set[int]) -> set[int]:
+        """Read from elsewhere what is not good at home; the numbers of what was found there.
+
+        busy: numbers whose reads at home are not over.
+        """
+        turned = (self._found.keys() & self._bad.keys()) - busy
+        for number in turned:
+            self._devices[number] = self._found.pop(number)
+            del self._bad[number]
+        return turned
+
+    async def _try_held(self, device: DeviceClient) -> list[int]:
+        try:
+            async with asyncio.timeout(SEARCH_MAX_S):
+                return await held(device, self._blob.id)
+        except (DeviceFault, TimeoutError):
+            self._unsearched = True
+            return []
+
+    def leave_out(self, number: int) -> None:
+        """Do not read a copy or fragment that is known not to be there."""
+        self._bad[number] = DeviceFault(Fault.ABSENT)
 
     def _leave_out(self, number: int, fault: DeviceFault) -> None:
         self._bad[number] = fault
@@ -121,7 +174,20 @@ class BlobSource:
 
     async def header(self) -> BlobHeader | None:
         """What any of its copies says of the blob; None where none is to be had."""
-        for number in range(len(self._devices)):
+        found = await self._try_header()
+        if found is None:
+            await self._find_elsewhere()
+            if self._turn_to_found(set()):
+                found = await self._try_header()
+        return found
+
+    @property
+    def gone(self) -> bool:
+        """After `header` found none: there surely is no copy, wherever one could be."""
+        return not self._unsearched and all(f.fault is Fault.ABSENT for f in self._bad.values())
+
+    async def _try_header(self) -> BlobHeader | None:
+        for number in sorted(self._devices, key=lambda n: (not self._prompt(n), n)):
             try:
                 return (await self._reader(number)).header
             except DeviceFault as fault:
@@ -131,127 +197,99 @@ class BlobSource:
     async def rebuilt(self, number: int) -> AsyncGenerator[Buffer, None]:
         """The bytes of copy or fragment `number`, made from the others. Raises Damaged, Unavailable."""
         self._bad.setdefault(number, DeviceFault(Fault.ABSENT))
-        for segment in range(-(-self._blob.size_bytes // SEGMENT_BYTES)):
-            size = self._segment_bytes(segment)
+        for offset in range(0, self._blob.size_bytes, SEGMENT_BYTES):
+            size = min(SEGMENT_BYTES, self._blob.size_bytes - offset)
             if self._codec is None:
-                for view in await self._read_replica(segment * SEGMENT_BYTES, size):
+                for view in await self._read_replica(offset, size):
                     yield view
             else:
-                at, count = self._fragment_range(self._codec, segment, segment)
-                good = await self._any_k(self._codec, at, count)
-                yield self._codec.reconstruct(good, [number])[number]
+                segment = FragmentRange(self._codec, self._blob.size_bytes, offset, size)
+                good = await self._gather(self._codec, segment, direct=False)
+                made = good if number in good else self._codec.reconstruct(good, [number])
+                yield made[number]
 
     async def _read_replica(self, offset: int, length: int) -> list[memoryview]:
-        for number in self._order:
-            if number not in self._bad:
-                views = await self._try_read(number, offset, length)
-                if views is not None:
-                    return list(views)
-        raise self._lost(1)
+        """From the first copy; from others, too, while that takes its time or where it is not good."""
+        race: Race[Sequence[memoryview]] = Race(DeviceFault)
+        async with race:
+            wanted = 1
+            while not race.good:
+                if not await self._step(race, wanted, offset, length):
+                    wanted = len(race.running) + 1
+            self._slow |= race.running
+        return list(next(iter(race.good.values())))
+
+    async def _step(
+        self, race: Race[Sequence[memoryview]], wanted: int, offset: int, length: int
+    ) -> bool:
+        """Have `wanted` reads under way or good, and wait for one; False: they take their time.
+
+        Raises Damaged, Unavailable where there are no more, here or elsewhere, and none is under way.
+        """
+        while len(race.running) + len(race.good) < wanted:
+            if self._next(race.begun) is None:
+                await self._find_elsewhere()
+            for found in self._turn_to_found(race.running) & race.failed.keys():
+                del race.failed[found]
+            number = self._next(race.begun)
+            if number is None:
+                break
+            race.start(number, self._read_one(number, offset, length))
+        if not race.running:
+            raise self._lost(self._codec.k if self._codec is not None else 1)
+        more = self._elsewhere is not None or self._next(race.begun) is not None
+        return await race.step(self._latency.hedge_s if more else None)
 
     def _lost(self, need: int) -> Damaged | Unavailable:
         gone = [fault.fault for fault in self._bad.values()]
         said = ", ".join(sorted({fault.name.lower() for fault in gone}))
         text = f"fewer than {need} good copies of a part of the object: {said}"
-        if all(fault in (Fault.CORRUPT, Fault.ABSENT) for fault in gone):
+        sure = all(fault in (Fault.CORRUPT, Fault.ABSENT) for fault in gone)
+        if sure and not self._unsearched:
             return Damaged(text)
         return Unavailable(text)
 
     async def _read_fragments(self, codec: Codec, offset: int, length: int) -> list[memoryview]:
         """A range of whole windows' segments: straight from the data fragments, else rebuilt."""
-        first = offset // SEGMENT_BYTES
-        last = (offset + length - 1) // SEGMENT_BYTES
-        if not any(number in self._bad for number in range(codec.k)):
-            views = await self._read_systematic(codec, first, last, offset, length)
-            if views is not None:
-                return views
-        return await self._rebuild(codec, first, last, offset, length)
+        wanted = FragmentRange(codec, self._blob.size_bytes, offset, length)
+        good = await self._gather(codec, wanted)
+        return wanted.direct(good) if wanted.needed <= good.keys() else await wanted.rebuilt(good)
 
-    def _segment_bytes(self, segment: int) -> int:
-        return min(SEGMENT_BYTES, self._blob.size_bytes - segment * SEGMENT_BYTES)
+    async def _gather(
+        self, codec: Codec, wanted: FragmentRange, *, direct: bool = True
+    ) -> dict[int, memoryview]:
+        """The range's part of all fragments that it needs (where `direct`), or of any k.
 
-    def _fragment_range(self, codec: Codec, first: int, last: int) -> tuple[int, int]:
-        """Where the fragments of segments first..last lie in each fragment file: (offset, length)."""
-        stride = codec.fragment_bytes(SEGMENT_BYTES)
-        tail = codec.fragment_bytes(self._segment_bytes(last))
-        return first * stride, (last - first) * stride + tail
-
-    async def _read_systematic(
-        self, codec: Codec, first: int, last: int, offset: int, length: int
-    ) -> list[memoryview] | None:
-        """The range straight from the data fragments that hold it; None where one is not good."""
-        at, size = self._fragment_range(codec, first, last)
-        slices = self._slices(codec, first, last, offset, length)
-        numbers = sorted({piece.number for _, piece in slices})
-        answers = await asyncio.gather(*(self._try_read(n, at, size) for n in numbers))
-        whole = {}
-        for number, views in zip(numbers, answers, strict=True):
-            if views is None:
-                return None
-            whole[number] = _joined(views)
-        return [
-            whole[number][base + start : base + start + count]
-            for base, (number, start, count) in slices
-        ]
-
-    def _slices(
-        self, codec: Codec, first: int, last: int, offset: int, length: int
-    ) -> list[tuple[int, FragmentSlice]]:
-        """Where the range lies: (offset of its segment in the fragments' range, slice), in order."""
-        stride = codec.fragment_bytes(SEGMENT_BYTES)
-        found = []
-        for segment in range(first, last + 1):
-            base = segment * SEGMENT_BYTES
-            size = self._segment_bytes(segment)
-            low, high = max(offset - base, 0), min(offset + length - base, size)
-            for piece in codec.data_slices(size, low, high - low):
-                found.append(((segment - first) * stride, piece))
-        return found
-
-    async def _rebuild(
-        self, codec: Codec, first: int, last: int, offset: int, length: int
-    ) -> list[memoryview]:
-        """The range from any k good fragments; only the missing data fragments are computed."""
-        at, size = self._fragment_range(codec, first, last)
-        good = await self._any_k(codec, at, size)
-        stride = codec.fragment_bytes(SEGMENT_BYTES)
-        loop = asyncio.get_running_loop()
-        out: list[memoryview] = []
-        for segment in range(first, last + 1):
-            start = (segment - first) * stride
-            base, count = segment * SEGMENT_BYTES, self._segment_bytes(segment)
-            stop = start + codec.fragment_bytes(count)
-            pieces = {number: view[start:stop] for number, view in good.items()}
-            low, high = max(offset - base, 0), min(offset + length - base, count)
-            work = partial(_rebuilt, codec, pieces, count, low, high - low)
-            out += work() if codec.quick else await loop.run_in_executor(None, work)
-        return out
-
-    async def _any_k(self, codec: Codec, at: int, size: int) -> dict[int, memoryview]:
-        """The same range of k good fragments, data fragments first."""
-        good: dict[int, memoryview] = {}
-        candidates = [n for n in range(len(self._devices)) if n not in self._bad]
-        while len(good) < codec.k and candidates:
-            batch = candidates[: codec.k - len(good)]
-            candidates = candidates[len(batch) :]
-            answers = await asyncio.gather(*(self._try_read(n, at, size) for n in batch))
-            for number, views in zip(batch, answers, strict=True):
-                if views is not None:
-                    good[number] = _joined(views)
-        if len(good) < codec.k:
-            raise self._lost(codec.k)
-        return good
+        Others than those are read only where one of them is slow or not good.
+        """
+        at, size, needed = wanted.at, wanted.size_bytes, wanted.needed
+        race: Race[Sequence[memoryview]] = Race(DeviceFault)
+        async with race:
+            count = codec.k
+            if direct and all(map(self._prompt, needed)):
+                count = len(needed)
+                for number in needed:
+                    race.start(number, self._read_one(number, at, size))
+            while not (direct and needed <= race.good.keys()) and len(race.good) < codec.k:
+                prompt = await self._step(race, count, at, size)
+                if race.failed or not prompt:
+                    count = codec.k + (0 if prompt else len(race.running))
+            self._slow |= race.running
+        good = race.good if direct and needed <= race.good.keys() else sorted(race.good)[: codec.k]
+        return {number: _joined(race.good[number]) for number in good}
 
 
 def _joined(views: Sequence[memoryview]) -> memoryview:
     return views[0] if len(views) == 1 else memoryview(b"".join(views))
 
 
-def _rebuilt(
-    codec: Codec, pieces: Mapping[int, Buffer], segment_size: int, start: int, length: int
-) -> list[memoryview]:
-    slices = codec.data_slices(segment_size, start, length)
-    missing = sorted({piece.number for piece in slices if piece.number not in pieces})
-    made = codec.reconstruct(pieces, missing) if missing else {}
-    whole = {**pieces, **made}
-    return [memoryview(whole[n])[at : at + count] for n, at, count in slices]
+def windows(offset: int, length: int) -> list[tuple[int, int]]:
+    """A range cut into what is read at a time, on segment boundaries."""
+    window = READ_WINDOW_SEGMENTS * SEGMENT_BYTES
+    cuts = []
+    end = offset + length
+    while offset < end:
+        step = min(end, (offset // window + 1) * window) - offset
+        cuts.append((offset, step))
+        offset += step
+    return cuts

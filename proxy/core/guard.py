@@ -100,6 +100,8 @@ class Guard:
         self.refusing = False
         self.waiting = 0
         """Calls under way."""
+        self.era = 0
+        """Counts the changes of the breaker's state."""
         self.ticking = False
         self._clock = clock
         self._changed = changed
@@ -137,11 +139,15 @@ class Guard:
         self._refused += 1
         return False
 
-    def answered(self, kind: Kind, deliver: Deliver, answer: RowAnswer, payload: bytes) -> None:
-        """A row call has ended."""
+    def answered(
+        self, kind: Kind, era: int, deliver: Deliver, answer: RowAnswer, payload: bytes
+    ) -> None:
+        """A row call of some era has ended. Failures of an earlier one are known already: calls to a
+        stopped device end at their deadlines, when it may long be back."""
         self.waiting -= 1
         if type(answer) is Failed and answer.fault in _DEAD:
-            self._bad(kind, answer.text or Fault(answer.fault).name.lower())
+            if era == self.era:
+                self._bad(kind, answer.text or Fault(answer.fault).name.lower())
         else:
             self._heard = True
             if self._failing:
@@ -209,6 +215,7 @@ class Guard:
         if not changed:
             return
         state = self._breaker.state
+        self.era += 1
         self._why = why
         self._since_ns = self._clock.now_ns()
         self.refusing = self._failing = state is not State.CLOSED
@@ -296,7 +303,7 @@ class GuardedRows:
         guard.waiting += 1
         if not guard.ticking:
             guard.watch()
-        self._send(message, payload, deadline, partial(guard.answered, kind, deliver))
+        self._send(message, payload, deadline, partial(guard.answered, kind, guard.era, deliver))
 
 
 class GuardedDevice(GuardedRows):

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from proxy.core.blob_source import BlobSource
+from proxy.core.blob_source import BlobSource, windows
 from proxy.core.blobs import Blobs
 from proxy.core.errors import BadReference, NoSuchContainer, NoSuchObject
 from proxy.core.types import Blob, Container, ListQuery, ObjectInfo, ObjectPage, Part, Reference
@@ -111,7 +111,7 @@ class Opened:
         for blob in blobs:
             start, stop = max(low - base, 0), min(high - base, blob.size_bytes)
             if start < stop:
-                for at, count in self._source(blob).windows(start, stop - start):
+                for at, count in windows(start, stop - start):
                     yield _Window(blob, at, count)
             base += blob.size_bytes
 

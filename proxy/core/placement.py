@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from proxy.core.errors import UnknownPolicy
+from proxy.core.homes import Handoffs, former_homes
 from proxy.core.register import Quorum, joint, majority
 from proxy.core.types import Policy
-from ring.types import NO_DEVICE, Step
+from ring.types import NO_DEVICE, Device, Step
+from ring.types import Placement as RingPlacement
 from storage.contract import Deliver, DeviceClient, RowDevice
 from storage.erasure.contract import Codec
 from storage.erasure.registry import CodecRegistry
@@ -30,6 +32,17 @@ class RingLookup(Protocol):
     @property
     def epoch(self) -> int:
         """Which ring of the cluster's life it is."""
+
+    @property
+    def members(self) -> tuple[Device, ...]:
+        """All devices."""
+
+    @property
+    def steps(self) -> Mapping[str, tuple[Step, ...]]:
+        """Per placement the recent moves, oldest first."""
+
+    def placement(self, name: str) -> RingPlacement:
+        """A placement by its name. Raises UnknownPlacement."""
 
     def partition(self, name: bytes) -> int:
         """The partition of a name."""
@@ -120,6 +133,7 @@ class Placement:
         self._ring = ring
         self._by_partition: dict[int, Replicas] = {}
         self._moved = _sources(ring.moved_in_epoch(ROWS_PLACEMENT))
+        self._handoffs = Handoffs(ring.members)
 
     def adopt(self, ring: RingLookup) -> None:
         """Look up in a newer ring from now on. An older one changes nothing."""
@@ -205,6 +219,25 @@ class Placement:
         """The devices of a blob's replicas or fragments, by their number."""
         ids = self._ring.devices(policy, self._ring.partition(blob_id))
         return tuple(self._devices[number] for number in ids)
+
+    def blob_handoffs(self, blob_id: bytes, policy: str) -> list[DeviceClient]:
+        """Devices that may take a blob's copies in place of their homes, best first."""
+        homes = self._ring.devices(policy, self._ring.partition(blob_id))
+        of_class = self._ring.placement(policy).device_class
+        return self._known(self._handoffs.offered(blob_id, homes, of_class))
+
+    def blob_elsewhere(self, blob_id: bytes, policy: str) -> list[DeviceClient]:
+        """Devices that may hold copies of a blob beside its homes: former homes, then handoffs."""
+        partition = self._ring.partition(blob_id)
+        homes = self._ring.devices(policy, partition)
+        former = former_homes(self._ring.steps.get(policy, ()), partition)
+        of_class = self._ring.placement(policy).device_class
+        others = dict.fromkeys([*former, *self._handoffs.searched(blob_id, homes, of_class)])
+        return self._known(number for number in others if number not in homes)
+
+    def _known(self, ids: Iterable[int]) -> list[DeviceClient]:
+        """Their clients; a device that has left the ring has none."""
+        return [self._devices[number] for number in ids if number in self._devices]
 
 
 def _order(members: tuple[RowDevice, ...], first: int = -1) -> tuple[int, ...]:

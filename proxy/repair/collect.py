@@ -8,18 +8,16 @@ stays. Blobs without any hint are found by `audit.py`.
 
 from typing import Final
 
-from proxy.core.blobs import BLOB_DEADLINE_S, Blobs, Owner
-from proxy.core.errors import Unavailable
+from proxy.core.blobs import Blobs, Owner
 from proxy.core.object_rows import decode_manifest
 from proxy.core.owners import UNPROVABLE, Owners, owner_of
-from proxy.core.placement import Placement
 from proxy.core.types import Blob
 from proxy.repair.contract import Worked, WorkerStatus
 from proxy.repair.tally import Tally
 from proxy.repair.throttle import Pace
 from runtime.clock import Clock
-from storage.contract import DeviceClient, DeviceFault
-from storage.types import BlobHeader, BlobName, Fault, GarbageEntry
+from storage.contract import DeviceClient
+from storage.types import GarbageEntry
 
 HINTS_PER_UNIT: Final = 200
 
@@ -45,7 +43,6 @@ class Collector:
         device: DeviceClient,
         owners: Owners,
         blobs: Blobs,
-        placement: Placement,
         clock: Clock,
         pace: Pace,
         grace_s: float,
@@ -54,7 +51,6 @@ class Collector:
         self._device = device
         self._owners = owners
         self._blobs = blobs
-        self._placement = placement
         self._clock = clock
         self._grace_s = grace_s
         self._after = 0
@@ -107,7 +103,7 @@ class Collector:
         """Those that no row names. The blobs of one version have one owner, so it is asked once."""
         owned: dict[Owner, list[Blob]] = {}
         for blob in candidates:
-            header = await self._header(blob)
+            header = await self._blobs.header(blob)
             if header is not None:
                 owned.setdefault(owner_of(header), []).append(blob)
         orphans = []
@@ -115,24 +111,3 @@ class Collector:
             named = await self._owners.named(owner)
             orphans += [blob for blob in blobs if named is not None and blob.id not in named]
         return orphans
-
-    async def _header(self, blob: Blob) -> BlobHeader | None:
-        """What any of its copies says of the blob; None where there is no copy left.
-
-        Raises Unavailable where a copy may be that can't be opened now.
-        """
-        deadline = self._clock.monotonic() + BLOB_DEADLINE_S
-        devices = self._placement.blob_devices(blob.id, blob.policy)
-        unknown = False
-        for number, device in enumerate(devices):
-            try:
-                reader = await device.open_blob(BlobName(blob.id, number), deadline)
-            except DeviceFault as fault:
-                unknown = unknown or fault.fault is not Fault.ABSENT
-                continue
-            header = reader.header
-            reader.close()
-            return header
-        if unknown:
-            raise Unavailable("no copy of a blob can be opened")
-        return None
