@@ -1,47 +1,48 @@
-"""The admin port: /status as JSON and /metrics for Prometheus, read-only, for the whole node.
+"""The admin port, read-only: the operators' page, health in sentences, reports, metrics.
 
-Each worker answers for itself on a socket in the run directory; worker 0 owns the port and adds up.
-What changes anything (`atoll repair pause`) is asked of each worker's socket alone, which only the
-store's own user can open.
+Each process answers for itself on a socket in the run directory; worker 0 of a node owns the port and
+asks the others: those of its node there, those of other nodes by the node protocol. Whoever shows the
+cluster shows it from here; the port of any node will do. What changes anything (`atoll repair pause`)
+is asked of each process's socket alone, which only the store's own user can open.
 """
 
 import asyncio
 import contextlib
 import os
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
 import msgspec
 from aiohttp import web
 
-from proxy.repair.contract import WorkerStatus
 from proxy.repair.runner import Runner, UnknownWorker
 from runtime.config import Config
-from runtime.telemetry import Counts, Telemetry, prometheus_text
-from storage.contract import DeviceClient
-from storage.wire.server import TellsStatus, WireServer
+from storage.node import NodeClient
+from tools.finding import lines
+from tools.gather import Ask, gather
+from tools.health.health import Health, Level
+from tools.health.judge import judge
+from tools.health.report import ClusterReport, ProcessReport, encode
+from tools.metrics import prometheus_text
+from tools.reach import ProcessName
+from tools.reporter import Reporter, without_census
 
 ASK_TIMEOUT_S: Final = 5.0
 
-
-class WorkerReport(msgspec.Struct):
-    """What one worker says of itself. devices: by id, what each says of itself. repair: its background
-    work."""
-
-    worker: int
-    pid: int
-    rss_bytes: int
-    devices: dict[str, Any]
-    counts: Counts
-    repair: list[WorkerStatus] = []
+FRESH_S: Final = 1.0
+"""A gathered report is shown again for so long: many pages may be open."""
 
 
 class NodeReport(msgspec.Struct):
-    """What /status answers. missing: workers that did not answer."""
+    """What /status answers: this node alone. missing: workers that did not answer."""
 
     endpoint: str
     fsync: str
-    workers: list[WorkerReport]
+    node: str
+    workers: list[ProcessReport]
     missing: list[int]
 
 
@@ -50,35 +51,40 @@ def admin_socket(worker: int) -> str:
     return f"a{worker}.sock"
 
 
+def no_other_nodes() -> dict[ProcessName, NodeClient]:
+    """Of a node that is alone."""
+    return {}
+
+
 class Admin:
-    """One worker's part of the admin port."""
+    """One process's part of the admin port. elsewhere: other nodes' processes, as they are now."""
 
     def __init__(
         self,
         config: Config,
-        number: int,
         workers: int,
-        clients: dict[int, DeviceClient],
-        wire: WireServer,
-        telemetry: Telemetry,
+        reporter: Reporter,
         repair: Runner,
+        elsewhere: Callable[[], Mapping[ProcessName, NodeClient]] = no_other_nodes,
     ) -> None:
-        self._repair = repair
         self._config = config
-        self._number = number
         self._workers = workers
-        self._owned = {n: client for n, client in clients.items() if n in wire.devices}
-        self._telemetry = telemetry
+        self._reporter = reporter
+        self._repair = repair
+        self._elsewhere = elsewhere
+        self._gathering = asyncio.Lock()
+        self._gathered: ClusterReport | None = None
+        self._gathered_at = 0.0
 
     async def start(self, stack: contextlib.AsyncExitStack) -> None:
         """Listen on the worker's socket, and on the admin port where this is worker 0."""
-        path = admin_socket(self._number)
+        path = admin_socket(self._reporter.who.worker)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         own = web.Server(self._answer_own, access_log=None)
         await self._serve(stack, own, asyncio.get_running_loop().create_unix_server(own, path))
         os.chmod(path, 0o600)
-        if self._number == 0 and self._config.admin_port:
+        if self._reporter.who.worker == 0 and self._config.admin_port:
             node = web.Server(self._answer_node, access_log=None)
             listening = asyncio.get_running_loop().create_server(
                 node, self._config.admin_listen, self._config.admin_port
@@ -92,25 +98,12 @@ class Admin:
         stack.push_async_callback(server.shutdown, 0)
         stack.callback(listener.close)
 
-    def _own_report(self) -> WorkerReport:
-        devices = {
-            str(number): device.status()
-            for number, device in self._owned.items()
-            if isinstance(device, TellsStatus)
-        }
-        return WorkerReport(
-            self._number,
-            os.getpid(),
-            _rss_bytes(),
-            devices,
-            self._telemetry.counts,
-            self._repair.statuses(),
-        )
+    # ---- answering -------------------------------------------------------------------------------
 
     async def _answer_own(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "POST":
             return self._control(request.path)
-        return _json(self._own_report())
+        return _json(self._reporter.report_bytes())
 
     def _control(self, path: str) -> web.Response:
         """`/repair/<action>/<name>`, as `atoll repair` sends it."""
@@ -128,41 +121,93 @@ class Admin:
     async def _answer_node(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):
             return web.Response(status=405, text="read-only\n")
-        if request.path == "/status":
-            return _json(await self._node_report())
-        if request.path == "/metrics":
-            report = await self._node_report()
-            text = prometheus_text([worker.counts for worker in report.workers])
-            return web.Response(body=text, content_type="text/plain")
-        if request.path == "/healthcheck":
-            return web.Response(text="OK")
-        return web.Response(status=404, text="try /status or /metrics\n")
+        answer = self._routes().get(request.path)
+        if answer is None:
+            return web.Response(status=404, text=f"try {', '.join(self._routes())}\n")
+        return await answer()
+
+    def _routes(self) -> dict[str, Callable[[], Awaitable[web.StreamResponse]]]:
+        return {
+            "/health": self._health_text,
+            "/health.json": self._health_json,
+            "/status": self._status,
+            "/metrics": self._metrics,
+            "/healthcheck": self._healthcheck,
+        }
+
+    async def _health_text(self) -> web.StreamResponse:
+        health = await self._health()
+        text = "".join(f"{line}\n" for line in (health.level.value, *lines(health.findings)))
+        return web.Response(status=_status_code(health), text=text)
+
+    async def _health_json(self) -> web.StreamResponse:
+        health = await self._health()
+        return _json(msgspec.json.encode(health), _status_code(health))
+
+    async def _status(self) -> web.StreamResponse:
+        report = await self._node_report()
+        report.workers = list(map(without_census, report.workers))
+        return _json(encode(report))
+
+    async def _metrics(self) -> web.StreamResponse:
+        return web.Response(
+            body=prometheus_text((await self._node_report()).workers), content_type="text/plain"
+        )
+
+    async def _healthcheck(self) -> web.StreamResponse:
+        return web.Response(text="OK")
+
+    # ---- asking ----------------------------------------------------------------------------------
+
+    async def _health(self) -> Health:
+        report = await self._cluster_report()
+        zone = datetime.fromtimestamp(report.now_ns / 1e9, UTC).astimezone().tzinfo
+        return judge(report, self._reporter.ring(), zone or UTC)
+
+    async def _cluster_report(self) -> ClusterReport:
+        async with self._gathering:
+            now = self._reporter.clock.monotonic()
+            if self._gathered is None or now - self._gathered_at > FRESH_S:
+                asked = {**self._workers_here(), **self._workers_elsewhere()}
+                self._gathered = await gather(
+                    self._reporter.report(), asked, self._config.endpoint, self._reporter.clock
+                )
+                self._gathered_at = self._reporter.clock.monotonic()
+            return self._gathered
+
+    def _workers_here(self) -> dict[ProcessName, Ask]:
+        who = self._reporter.who
+        others = (number for number in range(self._workers) if number != who.worker)
+        return {ProcessName(who.node, number): partial(_ask_here, number) for number in others}
+
+    def _workers_elsewhere(self) -> dict[ProcessName, Ask]:
+        return {name: client.report for name, client in self._elsewhere().items()}
 
     async def _node_report(self) -> NodeReport:
-        others = [n for n in range(self._workers) if n != self._number]
-        answers = await asyncio.gather(*map(self._try_ask, others))
-        workers = [self._own_report(), *(report for report in answers if report is not None)]
-        missing = [n for n, report in zip(others, answers, strict=True) if report is None]
-        return NodeReport(self._config.endpoint, "on", workers, missing)
-
-    async def _try_ask(self, worker: int) -> WorkerReport | None:
-        connector = aiohttp.UnixConnector(path=admin_socket(worker))
-        timeout = aiohttp.ClientTimeout(total=ASK_TIMEOUT_S)
-        try:
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-                session.get("http://worker/") as response,
-            ):
-                return msgspec.json.decode(await response.read(), type=WorkerReport)
-        except (OSError, aiohttp.ClientError, TimeoutError):
-            self._telemetry.event("worker_unreachable")
-            return None
+        own = self._reporter.report()
+        found = await gather(own, self._workers_here(), self._config.endpoint, self._reporter.clock)
+        missing = [silent.worker for silent in found.silent]
+        return NodeReport(self._config.endpoint, own.fsync, own.node, found.reports, missing)
 
 
-def _json(report: WorkerReport | NodeReport) -> web.Response:
-    return web.Response(body=msgspec.json.encode(report), content_type="application/json")
+async def _ask_here(worker: int, deadline: float) -> bytes:
+    """The report of another process of this node. Raises OSError, TimeoutError."""
+    connector = aiohttp.UnixConnector(path=admin_socket(worker))
+    timeout = aiohttp.ClientTimeout(total=ASK_TIMEOUT_S)
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            session.get("http://worker/") as response,
+        ):
+            return await response.read()
+    except aiohttp.ClientError as error:
+        raise OSError(0, str(error)) from error
 
 
-def _rss_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def _status_code(health: Health) -> int:
+    """For checks that only look at the status: 503 where something can't be read or written."""
+    return 503 if health.level is Level.DANGER else 200
+
+
+def _json(body: bytes, status: int = 200) -> web.Response:
+    return web.Response(body=body, status=status, content_type="application/json")

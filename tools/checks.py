@@ -37,7 +37,8 @@ from storage.device import identity
 from storage.erasure.contract import CodecError
 from storage.erasure.registry import make_codec
 from tools.data import credentials_path, ring_path
-from tools.finding import Finding, ok, problem, size_text, warning
+from tools.finding import Finding, Level, ok, problem, size_text, warning
+from tools.health.health import Health
 
 PYTHON_MIN: Final = (3, 11)
 OPEN_FILES_MIN: Final = 4096
@@ -369,6 +370,18 @@ def measure_sync_s(place: str) -> float:
     finally:
         os.close(descriptor)
         os.unlink(path)
+
+
+# ---- the running cluster -------------------------------------------------------------------------
+
+
+def check_health(health: Health) -> Iterator[Finding]:
+    """What the running store says of the whole cluster, but for what is well: peers, clocks, versions,
+    keepers, devices, copies. `atoll status` tells the rest."""
+    bad = [finding for finding in health.findings if finding.level is not Level.OK]
+    yield from bad
+    if not bad:
+        yield ok("cluster", f"it runs and says of itself: {health.findings[0].text}")
 
 
 # ---- certificates --------------------------------------------------------------------------------

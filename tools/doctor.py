@@ -14,6 +14,7 @@ from runtime.clock import SystemClock
 from runtime.config import Config, load
 from runtime.errors import AtollError, ConfigError
 from tools.finding import Finding, documents, healthy, ok, print_findings, problem
+from tools.health.health import Health
 
 
 def add_parser(subparsers: Any) -> None:
@@ -70,22 +71,25 @@ def _examine_store(config: Config) -> Iterator[Finding]:
     paths = [member.path for member in ring.members] if ring else config.device_paths
     yield from checks.check_disks([config.data, *paths], config.device_reserve_bytes)
     yield from checks.check_clock(config.data, now)
-    running = _is_running(config)
+    health = _health(config)
+    running = health is not None and health.facts.get("endpoint") == config.endpoint
     yield from checks.check_port("port", config.listen, config.port, running=running)
     if config.admin_port:
         yield from checks.check_port(
             "admin port", config.admin_listen, config.admin_port, running=running
         )
     yield from checks.check_certificate(config, now)
+    if running and health is not None:
+        yield from checks.check_health(health)
 
 
-def _is_running(config: Config) -> bool:
-    """Whether the store of this very configuration answers on its admin port."""
+def _health(config: Config) -> Health | None:
+    """What the store that answers on this configuration's admin port says; None where none does."""
     from tools.status import admin_url, ask
 
     if not config.admin_port:
-        return False
+        return None
     try:
-        return ask(admin_url(config)).endpoint == config.endpoint
+        return ask(admin_url(config))
     except AtollError:
-        return False
+        return None

@@ -21,6 +21,7 @@ from proxy.core.policies import policy_named
 from proxy.core.store import CoreStore
 from proxy.door import Door, PublicPort
 from proxy.http import HEADER_FIELD_MAX_BYTES, LINE_MAX_BYTES, READ_BUFFER_BYTES
+from proxy.repair.runner import Runner
 from proxy.repair.throttle import ForegroundLatency
 from proxy.s3.app import S3App
 from proxy.swift.app import SwiftApp
@@ -46,7 +47,9 @@ from storage.wire.local_files import LocalFiles
 from storage.wire.server import WireServer
 from tools.admin import Admin
 from tools.data import Data
+from tools.reach import ProcessName, Reach
 from tools.repairing import repair_workers
+from tools.reporter import Reporter
 
 LISTEN_BACKLOG: Final = 1024
 KEEPALIVE_S: Final = 75.0
@@ -131,7 +134,7 @@ class _Worker:
             tasks = TaskOwner(f"worker{self._number}", self._task_failed)
             stack.push_async_callback(tasks.close)
             devices = await self._open_devices(stack)
-            wire = await self._serve_peers(stack, devices)
+            await self._serve_peers(stack, devices)
             clients = self._clients(stack, devices, tasks)
             placement = self._placement(clients)
             errands = TaskOwner(f"worker{self._number}", self._task_failed)
@@ -150,11 +153,10 @@ class _Worker:
             )
             repair.start()
             door = self._door(store)
-            admin = Admin(
-                self._config, self._number, self._workers, clients, wire, self._telemetry, repair
-            )
-            await admin.start(stack)
+            reporter = self._reporter(devices, repair)
+            await Admin(self._config, self._workers, reporter, repair).start(stack)
             await self._meet_peers()
+            errands.spawn("reach", reporter.reach.run())
             drain = await self._listen(stack, door)
             _quieten_collector()
             ready()
@@ -205,7 +207,7 @@ class _Worker:
 
     async def _serve_peers(
         self, stack: contextlib.AsyncExitStack, devices: dict[int, DeviceClient]
-    ) -> WireServer:
+    ) -> None:
         server = WireServer(
             devices, self._data.secret, self._clock, self._randomness, self._task_failed
         )
@@ -213,7 +215,6 @@ class _Worker:
             os.unlink(socket_name(self._number))
         await server.listen_unix(socket_name(self._number))
         stack.push_async_callback(server.close)
-        return server
 
     def _clients(
         self, stack: contextlib.AsyncExitStack, owned: dict[int, DeviceClient], tasks: TaskOwner
@@ -275,6 +276,29 @@ class _Worker:
             self._config.part_min_bytes,
             self._latency.note,
         )
+
+    def _reporter(self, owned: dict[int, DeviceClient], repair: Runner) -> Reporter:
+        """Who says how this process is, to the admin side."""
+        config = self._config
+        others = [number for number in range(self._workers) if number != self._number]
+        peers = {
+            ProcessName(config.node, number): peer
+            for number, peer in zip(others, self._peers, strict=True)
+        }
+        reporter = Reporter(
+            ProcessName(config.node, self._number),
+            lambda: self._data.ring,
+            owned,
+            Reach(lambda: peers, self._clock),
+            self._telemetry,
+            self._clock,
+            config.own_address,
+            config.keepers,
+        )
+        reporter.guards = self._guards.status
+        reporter.repair = repair.statuses
+        reporter.queues = lambda: {"peer_calls": sum(peer.calls.outstanding for peer in self._peers)}
+        return reporter
 
     def _door(self, store: CoreStore) -> Door:
         users = FileUsers(self._data.credentials, self._clock, self._users_problem)

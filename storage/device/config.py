@@ -23,7 +23,11 @@ class DeviceConfig:
 
 @dataclass(frozen=True)
 class DeviceStatus:
-    """What `atoll status` says of a device. checkpoint_age_s: None before the first checkpoint."""
+    """What `atoll status` says of a device. checkpoint_age_s: None before the first checkpoint.
+
+    journal_queue: batches that wait to be written or are being written. syncs: group commits since it
+    was opened, sync_total_s: the time they took, synced_bytes: what they wrote.
+    """
 
     device_id: int
     incarnation: str
@@ -41,3 +45,7 @@ class DeviceStatus:
     replayed_rows: int
     notes: tuple[str, ...]
     indexed_rows: int = 0
+    journal_queue: int = 0
+    syncs: int = 0
+    sync_total_s: float = 0.0
+    synced_bytes: int = 0

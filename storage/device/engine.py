@@ -578,4 +578,8 @@ class Device:
             replayed_rows=self._replayed,
             notes=tuple(self._notes),
             indexed_rows=self._tables.index.count(Table.ROWS),
+            journal_queue=len(self._journal.batches()),
+            syncs=self._journal.syncs,
+            sync_total_s=self._journal.sync_total_s,
+            synced_bytes=self._journal.synced_bytes,
         )

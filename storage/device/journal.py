@@ -95,6 +95,9 @@ class Journal:
         self._broken = False
         self.applied = Position(0, 0)
         self.sync_latency_s = 0.0
+        self.syncs = 0
+        self.sync_total_s = 0.0
+        self.synced_bytes = 0
         self.free_bytes = 1 << 62
 
     def start(self, end: Position | None) -> None:
@@ -241,6 +244,9 @@ class Journal:
             self._failed(batch, outcome)
             return
         self.sync_latency_s, self.free_bytes = outcome
+        self.syncs += 1
+        self.sync_total_s += self.sync_latency_s
+        self.synced_bytes += batch.end - batch.start
         self.applied = Position(batch.segment, batch.end)
         self._owner.batch_durable(batch)
         self._kick()

@@ -1,98 +1,84 @@
-"""What a node's report means, in sentences."""
+"""Asking an admin port; what its answer means is tested in tests/unit/health."""
 
-from typing import Any
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import msgspec
 import pytest
 
 from runtime.errors import AtollError
-from runtime.telemetry import Counts
-from storage.device.config import DeviceStatus
-from tools.admin import NodeReport, WorkerReport
-from tools.finding import Finding, Level, healthy
-from tools.status import SYNC_SLOW_S, ask, judge
+from tools.finding import ok
+from tools.health.health import Health, health_of
+from tools.status import ask, document
 
-WELL = DeviceStatus(
-    device_id=0,
-    incarnation="00" * 16,
-    offline="",
-    full=False,
-    free_bytes=10 << 30,
-    journal_segments=1,
-    journal_bytes=1000,
-    live_bytes=900,
-    index_bytes=32768,
-    unindexed_rows=3,
-    checkpoint_age_s=0.5,
-    sync_latency_s=0.001,
-    corrupt_count=0,
-    replayed_rows=0,
-    notes=(),
-)
+WELL = health_of([ok("objects", "all 3 objects at full copies")], {"at_ns": 1})
 
 
-def report(*, missing: tuple[int, ...] = (), fsync: str = "on", **changes: Any) -> NodeReport:
-    """One worker with device 0 as `changes` say and device 1 well."""
-    changed = {**msgspec.to_builtins(WELL), **changes}
-    devices = {"0": changed, "1": {**msgspec.to_builtins(WELL), "device_id": 1}}
-    worker = WorkerReport(0, 100, 50 << 20, devices, Counts({}, {}))
-    return NodeReport("http://127.0.0.1:8080", fsync, [worker], list(missing))
+class Admin:
+    """A port that answers one thing to every GET."""
+
+    def __init__(self) -> None:
+        self.status, self.body = 200, msgspec.json.encode(WELL)
+        self.paths: list[str] = []
+        answers = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                answers.paths.append(self.path)
+                self.send_response(answers.status)
+                self.send_header("Content-Length", str(len(answers.body)))
+                self.end_headers()
+                self.wfile.write(answers.body)
+
+            def log_message(self, *_: object) -> None:
+                """Nobody reads it."""
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
 
 
-def about(findings: list[Finding], word: str) -> list[tuple[Level, str]]:
-    return [(found.level, found.text) for found in findings if found.about == word]
+@pytest.fixture
+def admin() -> Iterator[Admin]:
+    made = Admin()
+    thread = Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()
 
 
-def test_all_well() -> None:
-    findings = list(judge(report()))
-    assert healthy(findings)
-    assert {found.level for found in findings} == {Level.OK}
-    assert "all 2 devices, all 1 workers" in findings[0].text
+def test_health_comes_back_as_it_was_sent(admin: Admin) -> None:
+    found: Health = ask(admin.url)
+    assert found == WELL
+    assert admin.paths == ["/health.json"]
+    assert document(found) == {
+        "level": "ok",
+        "healthy": True,
+        "findings": [{"level": "ok", "about": "objects", "text": "all 3 objects at full copies"}],
+        "facts": {"at_ns": 1},
+    }
+
+
+def test_a_store_in_danger_is_a_store(admin: Admin) -> None:
+    admin.status = 503
+    assert ask(admin.url) == WELL
 
 
 @pytest.mark.parametrize(
-    ("changes", "level", "words"),
+    ("status", "body", "words"),
     [
-        ({"offline": "a sync failed: EIO"}, Level.PROBLEM, "stopped serving: a sync failed: EIO"),
-        ({"full": True, "free_bytes": 1 << 20}, Level.PROBLEM, "is full (1.0 MiB free)"),
-        ({"corrupt_count": 7}, Level.WARNING, "failed 7 checksums"),
-        ({"sync_latency_s": SYNC_SLOW_S * 2}, Level.WARNING, "its disk is slow: a sync takes 1000 ms"),
-        ({"notes": ["the index was rebuilt"]}, Level.WARNING, "the index was rebuilt"),
+        (404, b"{}", "not an Atoll admin port"),
+        (200, b"<html>", "not an Atoll health report"),
+        (503, b"busy", "not an Atoll health report"),
+        (200, b'{"level":"fine","findings":[],"facts":{}}', "not an Atoll health report"),
     ],
 )
-def test_a_device_in_trouble_says_which(changes: dict[str, Any], level: Level, words: str) -> None:
-    findings = list(judge(report(**changes)))
-    assert any(found[0] is level and words in found[1] for found in about(findings, "device 0"))
-    assert {found[0] for found in about(findings, "device 1")} == {Level.OK}
-    assert healthy(findings) == (level is Level.WARNING)
-
-
-def test_a_device_that_stopped_is_counted_out() -> None:
-    findings = list(judge(report(offline="closed")))
-    assert findings[0].level is Level.PROBLEM
-    assert "1 of 2 known devices" in findings[0].text
-
-
-def test_a_missing_worker_and_a_store_without_syncs_are_problems() -> None:
-    findings = list(judge(report(missing=(1,))))
-    assert [level for level, _ in about(findings, "worker")] == [Level.PROBLEM, Level.OK]
-    findings = list(judge(report(fsync="off")))
-    assert about(findings, "fsync")[0][0] is Level.PROBLEM
-
-
-def test_events_are_added_up() -> None:
-    made = report()
-    made.workers[0].counts.events["task_failed"] = 2
-    assert about(list(judge(made)), "events") == [
-        (Level.WARNING, "2 background tasks failed; the log names them")
-    ]
-
-
-def test_a_report_of_another_version_is_an_error() -> None:
-    made = report()
-    made.workers[0].devices["0"] = {"colour": "blue"}
-    with pytest.raises(AtollError, match="device 0 is of another version"):
-        list(judge(made))
+def test_what_is_none_is_said(admin: Admin, status: int, body: bytes, words: str) -> None:
+    admin.status, admin.body = status, body
+    with pytest.raises(AtollError, match=words):
+        ask(admin.url)
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:8081", "nonsense", "http://", "http://x:port"])
