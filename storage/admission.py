@@ -9,23 +9,36 @@ from runtime.clock import stamp_ns
 from storage.types import (
     BLOB_ID_BYTES,
     BLOB_MAX_BYTES,
+    FORGET_ROWS_MAX,
     GROUP_PARTITIONS_MAX,
     HEAD_MAX_BYTES,
+    HISTORY_VERSIONS,
+    LEAVES,
     NAME_MAX_BYTES,
+    PULL_BYTES_MAX,
+    PULL_ROWS_MAX,
+    RECLAIM_AGE_MIN_S,
     ROW_PAYLOAD_MAX_BYTES,
     SHARD_KEY_MAX_BYTES,
     STAMP_AHEAD_MAX_S,
     STAMP_BYTES,
+    SUMMARY_PARTITIONS_MAX,
     VERSION_BYTES,
     ZERO_STAMP,
     Accept,
     BlobHeader,
     Failed,
     Fault,
+    Forget,
+    Install,
+    ListShards,
     Prepare,
+    PulledRow,
     Read,
     RowMessage,
     Scan,
+    Summarize,
+    Versions,
     Write,
 )
 
@@ -42,6 +55,12 @@ POWER_MAX: Final = 32
 
 STAMP_AHEAD_MAX_NS: Final = int(STAMP_AHEAD_MAX_S * 1e9)
 
+RECLAIM_AGE_MIN_NS: Final = int(RECLAIM_AGE_MIN_S * 1e9)
+
+SALT_MAX: Final = 2**64 - 1
+
+_OF_PARTITIONS: Final = (Summarize, ListShards)
+
 
 def refusal(message: RowMessage, payload_bytes: int, now_ns: int) -> Failed | None:
     """Why `message` can't be looked at, or None.
@@ -50,6 +69,8 @@ def refusal(message: RowMessage, payload_bytes: int, now_ns: int) -> Failed | No
     TOO_LARGE: a field exceeds its limit or hasn't its fixed length; SKEW: a stamp or ballot over
     STAMP_AHEAD_MAX_S ahead. Nothing was changed.
     """
+    if isinstance(message, _OF_PARTITIONS):
+        return _of_partitions(message)
     if len(message.shard) > SHARD_KEY_MAX_BYTES:
         return _over("shard", SHARD_KEY_MAX_BYTES)
     match message:
@@ -61,6 +82,12 @@ def refusal(message: RowMessage, payload_bytes: int, now_ns: int) -> Failed | No
             return _over("name", NAME_MAX_BYTES) if len(message.name) > NAME_MAX_BYTES else None
         case Scan():
             return _of_scan(message)
+        case Install():
+            return _of_install(message, payload_bytes)
+        case Versions():
+            return _of_leaves(message)
+        case Forget():
+            return _of_forget(message, now_ns)
     return None
 
 
@@ -106,6 +133,66 @@ def _of_scan(message: Scan) -> Failed | None:
     # A bound may be one byte longer than any name: "just after this name" is the name and a zero byte.
     if max(len(message.start), len(message.end), len(message.prefix)) > NAME_MAX_BYTES + 1:
         return _over("bound", NAME_MAX_BYTES + 1)
+    return None
+
+
+def _of_partitions(message: Summarize | ListShards) -> Failed | None:
+    if not 0 <= message.power <= POWER_MAX or not 0 <= message.salt <= SALT_MAX:
+        return Failed(Fault.TOO_LARGE, f"power {message.power} or salt {message.salt} out of bounds")
+    partitions = 1 << message.power
+    if isinstance(message, ListShards):
+        fits = 0 <= message.partition < partitions
+    else:
+        fits = message.first >= 0 and 0 <= message.count <= SUMMARY_PARTITIONS_MAX
+        fits = fits and message.first + message.count <= partitions
+    return None if fits else Failed(Fault.TOO_LARGE, f"partitions beyond {partitions}, or too many")
+
+
+def _of_install(message: Install, payload_bytes: int) -> Failed | None:
+    """Stamps ahead of the clock are taken: another replica holds them, and votes with them."""
+    if len(message.rows) > PULL_ROWS_MAX:
+        return Failed(Fault.TOO_LARGE, f"over {PULL_ROWS_MAX} rows")
+    if payload_bytes > max(PULL_BYTES_MAX, ROW_PAYLOAD_MAX_BYTES):
+        return _over("payload", max(PULL_BYTES_MAX, ROW_PAYLOAD_MAX_BYTES))
+    for row in message.rows:
+        if (refused := _of_pulled(row)) is not None:
+            return refused
+    if sum(row.payload_bytes for row in message.rows) != payload_bytes:
+        return Failed(Fault.TOO_LARGE, "the rows' payloads are not what is beside the message")
+    return None
+
+
+def _of_pulled(row: PulledRow) -> Failed | None:
+    if len(row.name) > NAME_MAX_BYTES:
+        return _over("name", NAME_MAX_BYTES)
+    if len(row.head) > HEAD_MAX_BYTES:
+        return _over("head", HEAD_MAX_BYTES)
+    versions = [row.version, *row.earlier]
+    if len(row.promised) != STAMP_BYTES or any(len(held) != VERSION_BYTES for held in versions):
+        return Failed(Fault.TOO_LARGE, "a version or promise of another length")
+    if len(row.earlier) >= HISTORY_VERSIONS:
+        return Failed(Fault.TOO_LARGE, f"over {HISTORY_VERSIONS - 1} earlier versions")
+    if not 0 <= row.size <= SIZE_MAX or not 0 <= row.flags <= FLAGS_MAX:
+        return Failed(Fault.TOO_LARGE, f"size {row.size} or flags {row.flags} out of bounds")
+    if not 0 <= row.payload_bytes <= ROW_PAYLOAD_MAX_BYTES:
+        return Failed(Fault.TOO_LARGE, "a row's payload is missing or too large")
+    return None
+
+
+def _of_leaves(message: Versions) -> Failed | None:
+    if len(message.leaves) > LEAVES or not all(0 <= leaf < LEAVES for leaf in message.leaves):
+        return Failed(Fault.TOO_LARGE, f"a shard has {LEAVES} leaves")
+    return _over("start", NAME_MAX_BYTES + 1) if len(message.start) > NAME_MAX_BYTES + 1 else None
+
+
+def _of_forget(message: Forget, now_ns: int) -> Failed | None:
+    if len(message.rows) > FORGET_ROWS_MAX:
+        return Failed(Fault.TOO_LARGE, f"over {FORGET_ROWS_MAX} rows")
+    for name, version in message.rows:
+        if len(name) > NAME_MAX_BYTES or len(version) != VERSION_BYTES:
+            return Failed(Fault.TOO_LARGE, "a name or version out of bounds")
+    if message.before_ns > now_ns - RECLAIM_AGE_MIN_NS:
+        return Failed(Fault.TOO_LARGE, f"nothing younger than {RECLAIM_AGE_MIN_S:.0f} s is forgotten")
     return None
 
 

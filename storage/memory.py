@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from functools import reduce
 from itertools import islice
 from operator import xor
-from typing import NamedTuple
 
-from sortedcontainers import SortedDict
 from xxhash import xxh3_64_intdigest
 
 from runtime.clock import Clock
-from storage import replica
+from storage import memory_shards, replica
 from storage.admission import BLOB_DATA_MAX_BYTES, blob_refusal, refusal, require_partitions
 from storage.contract import BlobReader, BlobWriter, Buffer, Deliver, DeviceFault
+from storage.memory_shards import Held, Shard
 from storage.paging import cut_page, first_name
 from storage.types import (
     SEAL_NAME,
@@ -29,13 +28,21 @@ from storage.types import (
     BlobName,
     Count,
     Counts,
+    Drop,
     Failed,
     Fault,
+    Forget,
     GarbageEntry,
+    Install,
+    Installed,
+    Leaves,
+    ListShards,
     No,
     Ok,
     Page,
     Prepare,
+    Pull,
+    PulledRow,
     Read,
     Row,
     RowAnswer,
@@ -44,51 +51,11 @@ from storage.types import (
     Scan,
     ScannedRow,
     Sealed,
+    Summarize,
+    Versions,
     Want,
     Write,
 )
-
-
-class _Held(NamedTuple):
-    """One row of the twin: versions and value."""
-
-    state: replica.RowState
-    flags: int = 0
-    size: int = 0
-    head: bytes = b""
-    payload: bytes = b""
-
-
-_NO_ROW = _Held(replica.RowState())
-
-
-class _Shard:
-    """One shard's rows in order of their names, and what is counted of them."""
-
-    def __init__(self) -> None:
-        self.rows: SortedDict = SortedDict()
-        self.live_rows = 0
-        self.live_bytes = 0
-
-    def get(self, name: bytes) -> _Held:
-        held: _Held = self.rows.get(name, _NO_ROW)
-        return held
-
-    @property
-    def sealed(self) -> bool:
-        seal = self.get(SEAL_NAME)
-        return seal.state.version != ZERO_VERSION and not seal.flags & RowFlag.TOMBSTONE
-
-    def put(self, name: bytes, held: _Held) -> None:
-        self._count(name, self.get(name), -1)
-        self._count(name, held, 1)
-        self.rows[name] = held
-
-    def _count(self, name: bytes, held: _Held, sign: int) -> None:
-        hidden = RowFlag.TOMBSTONE | RowFlag.UNCOUNTED
-        if name != SEAL_NAME and held.state.version != ZERO_VERSION and not held.flags & hidden:
-            self.live_rows += sign
-            self.live_bytes += sign * held.size
 
 
 class MemoryDevice:
@@ -98,7 +65,7 @@ class MemoryDevice:
         self.device_id = device_id
         self.local = local
         self._clock = clock
-        self._shards: dict[bytes, _Shard] = {}
+        self._shards: dict[bytes, Shard] = {}
         self._blobs: dict[tuple[bytes, int], tuple[BlobHeader, bytes]] = {}
         self._being_written: set[tuple[bytes, int]] = set()
         self._garbage: dict[int, GarbageEntry] = {}
@@ -168,10 +135,35 @@ class MemoryDevice:
                 return self._scan(message), b""
             case Count():
                 return self._count(message), b""
+        return self._answer_replica(message, payload)
 
-    def _shard(self, key: bytes) -> _Shard:
+    def _answer_replica(
+        self,
+        message: Summarize | ListShards | Pull | Install | Leaves | Versions | Forget | Drop,
+        payload: bytes,
+    ) -> tuple[RowAnswer, bytes]:
+        match message:
+            case Summarize():
+                return memory_shards.summarize(self._shards, message), b""
+            case ListShards():
+                return memory_shards.list_shards(self._shards, message), b""
+            case Pull():
+                return memory_shards.pull(self._shard(message.shard), message, self._corrupt_rows)
+            case Leaves():
+                return memory_shards.leaves(self._shard(message.shard)), b""
+            case Versions():
+                return memory_shards.versions(self._shard(message.shard), message), b""
+            case Install():
+                return self._install(message, payload), b""
+            case Forget():
+                memory_shards.forget(self._shard(message.shard), message)
+            case Drop():
+                self._drop(message.shard)
+        return Ok(), b""
+
+    def _shard(self, key: bytes) -> Shard:
         shard = self._shards.get(key)
-        return _Shard() if shard is None else shard
+        return Shard() if shard is None else shard
 
     def _read(self, message: Read) -> tuple[RowAnswer, bytes]:
         if message.want >= Want.PAYLOAD and (message.shard, message.name) in self._corrupt_rows:
@@ -208,28 +200,47 @@ class MemoryDevice:
             return verdict.answer
         if self._full and not message.flags & (RowFlag.TOMBSTONE | RowFlag.CONFIRMS):
             return Failed(Fault.FULL)
-        self._replace(message, held, verdict.state or held.state, payload)
+        flags = message.flags & ~RowFlag.CONFIRMS
+        new = Held(verdict.state or held.state, flags, message.size, message.head, bytes(payload))
+        self._replace(message.shard, message.name, held, new)
         return Ok()
 
-    def _replace(
-        self, message: Write | Accept, old: _Held, state: replica.RowState, payload: bytes
-    ) -> None:
-        owned = old.flags & RowFlag.BLOBS and not message.flags & RowFlag.TAKEN_OVER
-        if owned and old.state.version != state.version:
+    def _replace(self, key: bytes, name: bytes, old: Held, new: Held) -> None:
+        version = old.state.version
+        owned = old.flags & RowFlag.BLOBS and not new.flags & RowFlag.TAKEN_OVER
+        if owned and version != new.state.version:
             self._last_seq += 1
             self._garbage[self._last_seq] = GarbageEntry(
-                self._last_seq,
-                self._clock.now_ns(),
-                message.shard,
-                message.name,
-                old.state.version,
-                old.payload,
+                self._last_seq, self._clock.now_ns(), key, name, version, old.payload
             )
-        shard = self._shards.setdefault(message.shard, _Shard())
-        flags = message.flags & ~RowFlag.CONFIRMS
-        held = _Held(state, flags, message.size, message.head, bytes(payload))
-        shard.put(message.name, held)
-        self._corrupt_rows.discard((message.shard, message.name))
+        self._shards.setdefault(key, Shard()).put(name, new)
+        self._corrupt_rows.discard((key, name))
+
+    def _install(self, message: Install, payload: bytes) -> Installed | Failed:
+        if self._full:
+            return Failed(Fault.FULL)
+        at, refused = 0, []
+        for row in message.rows:
+            if not self._merge(message.shard, row, bytes(payload[at : at + row.payload_bytes])):
+                refused.append(row.name)
+            at += row.payload_bytes
+        return Installed(refused)
+
+    def _merge(self, key: bytes, row: PulledRow, payload: bytes) -> bool:
+        held = self._shard(key).get(row.name)
+        incoming = replica.RowState(row.version, row.promised, tuple(row.earlier))
+        installed = replica.on_install(held.state, incoming)
+        state = installed.state or held.state
+        heals = row.version == held.state.version and (key, row.name) in self._corrupt_rows
+        if (installed.taken and row.version > held.state.version) or heals:
+            self._replace(key, row.name, held, Held(state, row.flags, row.size, row.head, payload))
+        elif installed.state is not None:
+            self._shards.setdefault(key, Shard()).put(row.name, held._replace(state=state))
+        return installed.taken
+
+    def _drop(self, key: bytes) -> None:
+        self._shards.pop(key, None)
+        self._corrupt_rows = {row for row in self._corrupt_rows if row[0] != key}
 
     def _scan(self, message: Scan) -> Page:
         shard = self._shard(message.shard)
@@ -418,7 +429,7 @@ def _key(name: BlobName) -> tuple[bytes, int]:
     return name.id, name.number
 
 
-def _row(held: _Held, sealed: bool, want: int) -> tuple[Row, bytes]:
+def _row(held: Held, sealed: bool, want: int) -> tuple[Row, bytes]:
     head = held.head if want >= Want.HEAD else b""
     payload = held.payload if want >= Want.PAYLOAD else b""
     return Row(held.state.version, held.flags, held.size, head, sealed), payload

@@ -106,26 +106,40 @@ def on_install(state: RowState, incoming: RowState) -> Installed:
 
     A conditional version counts as this replica's vote for its ballot, so it is taken only where no
     higher ballot is promised, by it or by any of them: two majorities could decide two values else.
-    Then the row must be decided anew first. Earlier versions were held by others: they answer for
-    their stamps, and are no votes for their ballots.
+    Then the row must be decided anew first. What others have held answers for its stamps, and is no
+    vote for its ballots; it counts also where this replica has a newer version: it must not say
+    "never held" of what one of those that it stands for held and let a reader see.
     """
     promised = max(state.promised, incoming.promised)
-    raised = state._replace(promised=promised) if promised != state.promised else None
-    if incoming.version <= state.version:
-        return Installed(raised, taken=True)
     ballot = incoming.version[STAMP_BYTES:]
-    if ballot != ZERO_STAMP and ballot < promised:
-        return Installed(raised, taken=False)
-    of_others = {held[:STAMP_BYTES] + ZERO_STAMP for held in incoming.earlier}
-    held = {*state.earlier, state.version, *of_others} - {ZERO_VERSION, incoming.version}
-    earlier = tuple(sorted(held)[-(HISTORY_VERSIONS - 1) :])
-    return Installed(RowState(incoming.version, promised, earlier), taken=True)
+    newer = incoming.version > state.version
+    taken = not newer or ballot == ZERO_STAMP or ballot >= promised
+    version = incoming.version if newer and taken else state.version
+    stamps = {held[:STAMP_BYTES] for held in (*incoming.earlier, incoming.version)}
+    of_others = {stamp + ZERO_STAMP for stamp in stamps if stamp < version[:STAMP_BYTES]}
+    earlier = _history(version, {*state.earlier, state.version, *of_others}, (state, incoming))
+    installed = RowState(version, promised, earlier)
+    return Installed(None if installed == state else installed, taken)
 
 
 def merged(states: Iterable[RowState]) -> RowState:
     """What several replicas know of a row together."""
     known = list(states)
     version = max(state.version for state in known)
-    held = {v for state in known for v in (*state.earlier, state.version)} - {ZERO_VERSION, version}
-    earlier = tuple(sorted(held)[-(HISTORY_VERSIONS - 1) :])
-    return RowState(version, max(state.promised for state in known), earlier)
+    held = {v for state in known for v in (*state.earlier, state.version)}
+    return RowState(version, max(state.promised for state in known), _history(version, held, known))
+
+
+def _history(version: bytes, held: Iterable[bytes], states: Iterable[RowState]) -> tuple[bytes, ...]:
+    """The versions before `version` among `held`, reaching back no further than each of `states` does.
+
+    A full history says that there may have been more before it (`_surely_never_held`), so one that
+    reaches back to a stamp and has fewer versions since is filled up with that stamp.
+    """
+    full = [state.earlier[0] for state in states if len(state.earlier) == HISTORY_VERSIONS - 1]
+    reach = max((first[:STAMP_BYTES] for first in full), default=ZERO_STAMP)
+    earlier = sorted(v for v in held if ZERO_VERSION < v < version and v[:STAMP_BYTES] >= reach)
+    lowest = min(reach, version[:STAMP_BYTES]) + ZERO_STAMP
+    if lowest != ZERO_VERSION:
+        earlier = [lowest] * (HISTORY_VERSIONS - 1 - len(earlier)) + earlier
+    return tuple(earlier[-(HISTORY_VERSIONS - 1) :])

@@ -122,6 +122,128 @@ class Count(msgspec.Struct, frozen=True, array_like=True, tag=6):
 SCAN_ROWS_MAX: Final = 10_000
 
 
+# -- row messages of replicas to each other: sync, settling, reclaim ------------------------------
+#
+# The digest of a row is XXH3-64 over (name length, 4 bytes little-endian; name; version), that of a
+# shard the XOR over its rows that have a version: tombstones and the seal row included, promises not.
+# The place of a shard is XXH3-64 of its key, seeded with the ring's salt; its partition is the top
+# `power` bits of that.
+
+SUMMARY_PARTITIONS_MAX: Final = 16_384
+SHARDS_PER_LIST_MAX: Final = 10_000
+PULL_ROWS_MAX: Final = 1024
+PULL_BYTES_MAX: Final = 4 * 1024 * 1024
+"""An answer ends before the row that brings names, heads and payloads past this, but for its first."""
+
+VERSIONS_ROWS_MAX: Final = 10_000
+FORGET_ROWS_MAX: Final = 1000
+LEAVES: Final = 256
+"""A shard's rows fall into so many leaves, by the low byte of XXH3-64 of their names."""
+
+DAMAGED: Final = -1
+"""As `payload_bytes`: the replica's copy of the payload failed its checksum."""
+
+
+class PulledRow(msgspec.Struct, frozen=True, array_like=True):
+    """All that a replica knows of one row, but for the payload, which travels beside it.
+
+    version: ZERO_VERSION where it has only promised. promised, earlier: see replica.RowState.
+    payload_bytes: how much of the bytes beside the message is this row's, or DAMAGED.
+    """
+
+    name: bytes
+    version: bytes
+    promised: bytes
+    earlier: list[bytes]
+    flags: int
+    size: int
+    head: bytes
+    payload_bytes: int
+
+
+class Summarize(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """What the replica holds of the partitions [first, first + count) of 2^power. -> Summary"""
+
+    salt: int
+    power: int
+    first: int
+    count: int
+
+
+class ListShards(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """The shards of a partition, in byte order of their keys, behind `after`. -> ShardList
+
+    Speaks of everything that was decided before it came.
+    """
+
+    salt: int
+    power: int
+    partition: int
+    after: bytes = b""
+
+
+class Pull(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """All that the replica knows of a shard's rows: tombstones, promises, the seal row. -> Pulled
+
+    Names in byte order from `start` on, at most `limit` and PULL_ROWS_MAX rows. It speaks of everything
+    that was decided before it came: a majority's answers hold what was acknowledged before.
+    """
+
+    shard: bytes
+    start: bytes
+    limit: int
+
+
+class Install(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """Take over what a majority of the old replicas knows of rows, merged: a newcomer's way to their
+    state (`replica.on_install`). -> Installed
+
+    Idempotent; does not look at seals. The rows' payloads travel one after the other beside it.
+    """
+
+    shard: bytes
+    rows: list[PulledRow]
+
+
+class Leaves(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """The digests of a shard's leaves. -> LeafDigests"""
+
+    shard: bytes
+
+
+class Versions(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """Names and versions of the rows in some leaves of a shard, from name `start` on. -> VersionList"""
+
+    shard: bytes
+    leaves: list[int]
+    start: bytes = b""
+
+
+class Forget(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """Reclaim tombstones: drop each of these rows that still is just this version, a tombstone, and
+    whose stamp, ballot and promise are all before `before_ns`. Others stay. -> Ok
+
+    rows: (name, version). before_ns: an instant on the wall clock, at least RECLAIM_AGE_MIN_S ago.
+    """
+
+    shard: bytes
+    rows: list[tuple[bytes, bytes]]
+    before_ns: int
+
+
+class Drop(msgspec.Struct, frozen=True, array_like=True, tag=14):
+    """Remove a whole shard from this replica, which the ring places elsewhere. -> Ok
+
+    While it goes on the replica answers other messages of the shard with Failed(OFFLINE).
+    """
+
+    shard: bytes
+
+
+RECLAIM_AGE_MIN_S: Final = 3600.0
+"""No replica forgets what is younger: far above the longest deadline that a message can carry."""
+
+
 # -- row answers -------------------------------------------------------------------------------
 
 
@@ -213,8 +335,101 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag=26):
     text: str = ""
 
 
-RowMessage = Read | Write | Accept | Prepare | Scan | Count
-RowAnswer = Row | Ok | No | Sealed | Page | Counts | Failed
+class PartitionSummary(msgspec.Struct, frozen=True, array_like=True):
+    """One partition of a replica. digest: XOR over its shards.
+
+    rows: names that it knows anything of, tombstones, promises and seals included. live, size_bytes:
+    as `Counts` has them.
+    """
+
+    partition: int
+    digest: int
+    rows: int
+    live: int
+    size_bytes: int
+
+
+class Summary(msgspec.Struct, frozen=True, array_like=True, tag=27):
+    """The answer to a Summarize: the partitions of which the replica holds anything, in order."""
+
+    partitions: list[PartitionSummary]
+
+
+class ShardSummary(msgspec.Struct, frozen=True, array_like=True):
+    """One shard of a replica; its fields as in PartitionSummary."""
+
+    key: bytes
+    digest: int
+    rows: int
+    live: int
+    size_bytes: int
+    sealed: bool
+
+
+class ShardList(msgspec.Struct, frozen=True, array_like=True, tag=28):
+    """The answer to a ListShards; `more`: ask again after the last one."""
+
+    shards: list[ShardSummary]
+    more: bool = False
+
+
+class Pulled(msgspec.Struct, frozen=True, array_like=True, tag=29):
+    """The answer to a Pull, payloads beside it. next_start: where to go on, b"" at the shard's end."""
+
+    rows: list[PulledRow]
+    next_start: bytes
+
+
+class Installed(msgspec.Struct, frozen=True, array_like=True, tag=32):
+    """The answer to an Install: durable. refused: names whose version must be decided anew first."""
+
+    refused: list[bytes]
+
+
+class LeafDigests(msgspec.Struct, frozen=True, array_like=True, tag=30):
+    """The answer to a Leaves: the digest of each leaf, XOR over its rows."""
+
+    digests: list[int]
+
+
+class VersionList(msgspec.Struct, frozen=True, array_like=True, tag=31):
+    """The answer to a Versions: (name, version) in byte order. next_start: as in Pulled."""
+
+    rows: list[tuple[bytes, bytes]]
+    next_start: bytes
+
+
+RowMessage = (
+    Read
+    | Write
+    | Accept
+    | Prepare
+    | Scan
+    | Count
+    | Summarize
+    | ListShards
+    | Pull
+    | Install
+    | Leaves
+    | Versions
+    | Forget
+    | Drop
+)
+RowAnswer = (
+    Row
+    | Ok
+    | No
+    | Sealed
+    | Page
+    | Counts
+    | Failed
+    | Summary
+    | ShardList
+    | Pulled
+    | Installed
+    | LeafDigests
+    | VersionList
+)
 
 
 # -- blobs -------------------------------------------------------------------------------------

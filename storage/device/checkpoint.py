@@ -11,9 +11,10 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from storage.device.held import Held, IndexDamagedError, encode_value
+from storage.device.held import GONE, Held, IndexDamagedError, encode_value
 from storage.device.index_contract import (
     FORMAT,
+    FORMAT_OLDEST,
     Index,
     IndexFullError,
     IndexWriter,
@@ -24,7 +25,7 @@ from storage.device.index_contract import (
 from storage.device.lane import Lane
 from storage.device.overlay import Overlay
 from storage.device.record import Position
-from storage.device.register import RowTable, shard_item
+from storage.device.register import RowTable
 from storage.device.shards import Shard
 from storage.device.usage import SegmentUsage
 
@@ -39,22 +40,28 @@ CHECKPOINT: Final = struct.Struct("<HII")
 """format, journal position up to which the index has everything"""
 
 
-def read_position(index: Index) -> Position | None:
-    """The journal position in the index, None in an empty one. IndexDamagedError."""
+def read_checkpoint(index: Index) -> tuple[Position | None, int]:
+    """The journal position in the index, None in an empty one, and its format. IndexDamagedError."""
     guarded = index.get(Table.META, CHECKPOINT_KEY)
     if guarded is None:
-        return None
+        return None, FORMAT
     version, segment, offset = CHECKPOINT.unpack(unguard(CHECKPOINT_KEY, guarded))
-    if version != FORMAT:
+    if not FORMAT_OLDEST <= version <= FORMAT:
         raise IndexDamagedError(f"index format {version}; this program writes format {FORMAT}")
-    return Position(segment, offset)
+    return Position(segment, offset), version
+
+
+def put_position(writer: IndexWriter, position: Position) -> None:
+    """Say up to where a transaction brings the index, and in which format it is."""
+    value = CHECKPOINT.pack(FORMAT, *position)
+    writer.put(Table.META, [(CHECKPOINT_KEY, guard(CHECKPOINT_KEY, value))])
 
 
 class Frozen(NamedTuple):
     """What one checkpoint writes."""
 
     shards: list[Shard]
-    counts: list[tuple[bytes, bytes]]
+    counts: list[tuple[bytes, bytes | None]]
     usage: list[tuple[bytes, bytes]]
     removed: list[bytes]
     live: dict[int, int]
@@ -87,7 +94,7 @@ class Checkpointer:
         self._on_done = on_done
         self._frozen: Frozen | None = None
         self._writer: IndexWriter | None = None
-        self._items: Iterator[tuple[bytes, bytes]] = iter(())
+        self._items: Iterator[tuple[bytes, bytes | None]] = iter(())
 
     @property
     def running(self) -> bool:
@@ -131,7 +138,7 @@ class Checkpointer:
             overlay.freeze()
         return Frozen(
             shards,
-            [shard_item(shard) for shard in shards],
+            [shard.item() for shard in shards],
             self._usage.take_touched(),
             self._usage.take_removed(),
             dict(self._usage.live),
@@ -139,16 +146,16 @@ class Checkpointer:
         )
 
     @staticmethod
-    def _row_items(shards: list[Shard]) -> Iterator[tuple[bytes, bytes]]:
+    def _row_items(shards: list[Shard]) -> Iterator[tuple[bytes, bytes | None]]:
         for shard in shards:
             for key, held in shard.frozen_items():
-                yield key, encode_value(key, held)
+                yield key, None if held is GONE else encode_value(key, held)
 
     def _put_rows(self, count: int | None) -> bool:
-        """Put the next `count` rows; False when none is left."""
+        """Put, or remove, the next `count` rows; False when none is left."""
         assert self._writer is not None
         items = list(islice(self._items, count))
-        self._writer.put(Table.ROWS, items)
+        _put_or_remove(self._writer, Table.ROWS, items)
         return count is not None and len(items) == count
 
     def _commit(self) -> None:
@@ -156,7 +163,7 @@ class Checkpointer:
         writer, frozen = self._writer, self._frozen
         assert writer is not None
         assert frozen is not None
-        writer.put(Table.SHARDS, frozen.counts)
+        _put_or_remove(writer, Table.SHARDS, frozen.counts)
         writer.put(Table.SEGMENTS, frozen.usage)
         for key in frozen.removed:
             writer.remove(Table.SEGMENTS, key)
@@ -165,8 +172,7 @@ class Checkpointer:
             writer.put(overlay.table, kept)
             for key in gone:
                 writer.remove(overlay.table, key)
-        value = CHECKPOINT.pack(FORMAT, *frozen.position)
-        writer.put(Table.META, [(CHECKPOINT_KEY, guard(CHECKPOINT_KEY, value))])
+        put_position(writer, frozen.position)
         writer.commit()
 
     def _step(self) -> None:
@@ -220,6 +226,14 @@ class Checkpointer:
                 spent.pop()
         if spent:
             self._call_soon(partial(self._discard, spent))
+
+
+def _put_or_remove(writer: IndexWriter, table: Table, items: list[tuple[bytes, bytes | None]]) -> None:
+    """Store pairs; None for a value removes the key."""
+    writer.put(table, [(key, value) for key, value in items if value is not None])
+    for key, value in items:
+        if value is None:
+            writer.remove(table, key)
 
 
 def is_no_room(error: Exception) -> bool:

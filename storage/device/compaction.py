@@ -4,7 +4,7 @@ A record is live while the index points to it. When the moved records are durabl
 the segment any more, and the next checkpoint removes it. So the journal always holds the newest record
 of every row, and an index can be rebuilt from it. (Records that took something back, a blob's removal
 or a forgotten hint, are not moved: what a rebuild would bring back is an orphan, which the auditor
-removes.)
+removes. Erasures of rows are, as long as they are needed: see `erasures.py`.)
 
 It yields: it works in short slices on the loop, a bounded number of bytes at a time, each waited for,
 and no faster than its rate.
@@ -15,10 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import structs
+
 from runtime.clock import Clock
 from runtime.disk import Disk, DiskFile
 from storage.device.committed import CommittedBlobs, name_key_of
 from storage.device.config import DeviceConfig
+from storage.device.erasures import ErasureTable, decode_erasure, encode_erasure
 from storage.device.garbage import GarbageTable, Hint
 from storage.device.held import Replaced, decode_row_head
 from storage.device.items import Call
@@ -28,6 +31,7 @@ from storage.device.record import (
     GARBAGE,
     SEGMENT_HEADER_BYTES,
     Kind,
+    Position,
     Record,
     parse,
     payload_is_sound,
@@ -48,6 +52,10 @@ HINTS_AT_ONCE: Final = 500
 
 WINDOW_BYTES: Final = 1024 * 1024
 """How much of the segment is brought into memory at a time, ahead of the walk."""
+
+ERASURES_SHARE: Final = 1 / 16
+"""Where erasures take more than this of all live bytes, the oldest segment is compacted: what it holds
+keeps them needed."""
 
 COMPACT_BELOW_FULL: Final = 0.9
 """On a device without room to write, segments with a smaller share of live bytes are compacted."""
@@ -102,6 +110,7 @@ class Compactor:
         rows: RowTable,
         garbage: GarbageTable,
         blobs: CommittedBlobs,
+        erasures: ErasureTable,
         set_aside: Callable[[int, int, bytes], None],
         bytes_per_s: int,
     ) -> None:
@@ -114,6 +123,7 @@ class Compactor:
         self._rows = rows
         self._garbage = garbage
         self._blobs = blobs
+        self._erasures = erasures
         self._set_aside = set_aside
         self._bytes_per_s = bytes_per_s
         self._unsynced = 0
@@ -202,6 +212,8 @@ class Compactor:
                 written += self._move_promise(record, segment)
             case Kind.BLOB:
                 written += self._move_blob(record, segment)
+            case Kind.ERASED:
+                written += self._move_erasure(record, segment)
         return written
 
     def _payload(self, view: memoryview, record: Record, segment: int) -> bytes | None:
@@ -217,6 +229,8 @@ class Compactor:
         held = self._rows.newest(shard, name)
         if held is None or (held.segment, held.offset) != (segment, record.payload_offset):
             return 0
+        if shard.erasing:
+            return 0  # void already: moved, it would lie behind the erasure
         payload = self._payload(view, record, segment)
         if payload is None:
             return 0
@@ -228,7 +242,9 @@ class Compactor:
         shard = self._rows.shard(key)
         held = self._rows.newest(shard, name)
         place = segment, record.payload_offset
-        if held is None or (held.promise_segment, held.promise_offset) != place:
+        if shard.erasing or held is None:
+            return 0
+        if (held.promise_segment, held.promise_offset) != place:
             return 0
         self._rows.move_promise(shard, name, held)
         return len(record.head)
@@ -240,6 +256,17 @@ class Compactor:
         moved, offset, _ = self._journal.append(Kind.BLOB, record.head, b"")
         self._follow(lambda: self._blobs.move(key, (segment, record.payload_offset), (moved, offset)))
         return len(record.head)
+
+    def _move_erasure(self, record: Record, segment: int) -> int:
+        erasure = decode_erasure(record.head)
+        old = Position(segment, record.payload_offset)
+        origin = erasure.origin(*old)
+        if self._erasures.place(origin) != old:
+            return 0
+        head = encode_erasure(structs.replace(erasure, segment=origin.segment, offset=origin.offset))
+        new = Position(*self._journal.append(Kind.ERASED, head, b"")[:2])
+        self._follow(lambda: self._erasures.move(origin, old, new, len(head)))
+        return len(head)
 
     def _move_hint(self, view: memoryview, record: Record, hint: Hint, segment: int) -> int:
         payload = self._payload(view, record, segment)

@@ -1,8 +1,8 @@
 """A device: keeps the DeviceClient contract in this process for one directory.
 
 It wires the parts together, answers for their failures, and does nothing else: rows are decided in
-`register.py`, written by `journal.py`, indexed by `checkpoint.py`, found again by `recovery.py`; blob
-files are `blobs.py`'s.
+`register.py`, shown to other replicas by `exchange.py`, taken away by `eraser.py`, written by
+`journal.py`, indexed by `checkpoint.py`, found again by `recovery.py`; blob files are `blobs.py`'s.
 
 One process owns a device; a lock file keeps others away. All methods belong to the loop's thread.
 """
@@ -46,13 +46,21 @@ from storage.types import (
     BlobHeader,
     BlobName,
     Count,
+    Drop,
     Failed,
     Fault,
+    Forget,
     GarbageEntry,
+    Install,
+    Leaves,
+    ListShards,
     Prepare,
+    Pull,
     Read,
     RowMessage,
     Scan,
+    Summarize,
+    Versions,
     Write,
 )
 
@@ -221,11 +229,14 @@ class Device:
             self._index_lane,
             self._read_lane,
             self._upkeep.checkpointed,
+            self._index_damaged,
+            self._errand_failed,
+            self._upkeep.changed,
         )
 
     def _serve(self, tables: Tables, found: Recovered, damage: str) -> None:
         self._tables = tables
-        rows = tables.rows
+        rows, exchange, eraser = tables.rows, tables.exchange, tables.eraser
         self._handlers: dict[type, Callable[..., None]] = {
             Read: rows.read,
             Write: rows.write,
@@ -233,6 +244,14 @@ class Device:
             Prepare: rows.prepare,
             Scan: rows.scan,
             Count: rows.count,
+            Summarize: exchange.summarize,
+            ListShards: exchange.list_shards,
+            Pull: exchange.pull,
+            Install: exchange.install,
+            Leaves: exchange.leaves,
+            Versions: exchange.versions,
+            Forget: eraser.forget,
+            Drop: eraser.drop,
         }
         self._replayed = found.rows
         if damage:
@@ -253,6 +272,7 @@ class Device:
         if served:
             while not self._journal.idle:
                 await self._drained()
+        await self._tables.close()
         await self._upkeep.close()
         await self._holdings.aclose()
 
@@ -377,6 +397,7 @@ class Device:
         await self._upkeep.idle()
         while not self._journal.idle:
             await self._drained()
+        await self._tables.close()
         try:
             tables, found = await self._replay_all()
         except (IndexDamagedError, OSError) as error:
@@ -386,6 +407,12 @@ class Device:
             return
         self._failed = None
         self._serve(tables, found, damage)
+
+    def _errand_failed(self, name: str, error: BaseException) -> None:
+        if isinstance(error, IndexDamagedError):
+            self._index_damaged(error)
+        else:
+            self._task_failed(name, error)
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self.stop_serving(f"{name}: {error!r}")

@@ -57,6 +57,26 @@ class Held(msgspec.Struct, frozen=True, gc=False):
         )
 
 
+GONE: Final = Held(EMPTY, 0, 0, b"", 0, 0, 0, 0)
+"""In the place of a row that was erased, over what the index still has of it. Compared by identity."""
+
+
+def remnant(held: Held, segment: int, offset: int) -> Held:
+    """What is left of a row when all that the journal says of it before a place is void. Pure.
+
+    `held` itself where nothing is void, GONE where all is; a promise made since stays alone.
+    """
+    origin = segment, offset
+    if (held.segment, held.offset) >= origin:
+        return held
+    if (held.promise_segment, held.promise_offset) < origin:
+        return GONE
+    if not held.segment:
+        return held
+    state = RowState(promised=held.state.promised)
+    return Held(state, 0, 0, b"", 0, 0, 0, 0, held.promise_segment, held.promise_offset)
+
+
 class IndexDamagedError(Exception):
     """Something in the index does not match its checksum, or the index can't be read."""
 

@@ -13,7 +13,10 @@ from xxhash import xxh3_64_digest
 
 from storage.device.held import IndexDamagedError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+FORMAT_OLDEST: Final = 1
+"""The oldest one that this program reads; `upgrade.py` makes it the newest."""
+
 KEY_CHECK_BYTES: Final = 8
 
 
@@ -22,10 +25,11 @@ class Table(enum.IntEnum):
 
     META = 0  # b"checkpoint" -> format, journal position
     ROWS = 1  # shard prefix + name -> row value
-    SHARDS = 2  # shard key -> counts
+    SHARDS = 2  # shard prefix -> counts and digest
     SEGMENTS = 3  # segment number -> live bytes
     BLOBS = 4  # id + number -> blob entry
     GARBAGE = 5  # seq -> garbage hint
+    ERASURES = 6  # place of its first record -> where an erasure's record is now
 
 
 class IndexFullError(Exception):

@@ -21,7 +21,7 @@ class MemoryIndex:
     """Dictionaries, copied by each transaction."""
 
     def __init__(self, tables: Tables | None = None, on_commit: Callable[[Tables], None] | None = None):
-        self._committed = tables if tables is not None else empty_tables()
+        self._committed = {**empty_tables(), **(tables or {})}
         self._published = self._committed
         self._order: dict[Table, list[bytes]] = {}
         self._on_commit = on_commit

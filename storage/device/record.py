@@ -49,6 +49,7 @@ class Kind(enum.IntEnum):
     BLOB_REMOVED = 5  # head = id, number
     FORGOTTEN = 6  # garbage hints dealt with: head = their seqs
     GARBAGE = 7  # a garbage hint moved by compaction, payload = manifest
+    ERASED = 8  # what older records say of some rows, or of a whole shard, is void: msgpack Erasure
 
 
 class Position(NamedTuple):

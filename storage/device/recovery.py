@@ -12,6 +12,8 @@ import msgspec
 
 from runtime.disk import Disk
 from storage.device.committed import CommittedBlobs
+from storage.device.eraser import Eraser
+from storage.device.erasures import decode_erasure
 from storage.device.garbage import GarbageTable
 from storage.device.held import EMPTY, Held, Replaced, decode_row_head
 from storage.device.record import (
@@ -54,10 +56,13 @@ class Step(NamedTuple):
 class Replayer:
     """Applies records to the tables, as the engine did when they became durable."""
 
-    def __init__(self, rows: RowTable, garbage: GarbageTable, blobs: CommittedBlobs) -> None:
+    def __init__(
+        self, rows: RowTable, garbage: GarbageTable, blobs: CommittedBlobs, eraser: Eraser
+    ) -> None:
         self._rows = rows
         self._garbage = garbage
         self._blobs = blobs
+        self._eraser = eraser
         self.count = 0
 
     def apply(self, segment: int, record: Record) -> None:
@@ -72,6 +77,9 @@ class Replayer:
                 self._garbage.forget(list(msgspec.msgpack.decode(record.head, type=list[int])))
             case Kind.GARBAGE:
                 self._hint(segment, record)
+            case Kind.ERASED:
+                erasure = decode_erasure(record.head)
+                self._eraser.replay(erasure, segment, record.payload_offset, len(record.head))
             case _:
                 raise ValueError(f"record kind {record.kind}")
 

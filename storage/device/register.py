@@ -16,15 +16,17 @@ from typing import Final, Protocol
 from runtime.clock import Clock
 from storage import replica
 from storage.contract import Deliver
+from storage.device.catalog import ShardCatalog
 from storage.device.garbage import GarbageTable
 from storage.device.held import (
     EMPTY,
+    GONE,
     Held,
     Replaced,
     decode_value,
     encode_row_head,
 )
-from storage.device.index_contract import Index, Table, guard, unguard
+from storage.device.index_contract import Index, Table
 from storage.device.items import Waiter
 from storage.device.journal import Journal
 from storage.device.page import (
@@ -36,7 +38,7 @@ from storage.device.page import (
     recent_rows,
 )
 from storage.device.record import Kind, Position
-from storage.device.shards import COUNTS, SHARDS_MAX, Shard
+from storage.device.shards import SHARDS_MAX, Shard
 from storage.device.usage import SegmentUsage
 from storage.replica import RowState, Verdict
 from storage.types import (
@@ -51,6 +53,7 @@ from storage.types import (
     Ok,
     Page,
     Prepare,
+    PulledRow,
     Read,
     Row,
     RowAnswer,
@@ -63,6 +66,9 @@ from storage.types import (
 
 _OK: Final = Ok()
 _SEALED: Final = Sealed()
+
+ERASING: Final = Failed(Fault.OFFLINE, "the shard is being removed from this device")
+"""The answer to all that is asked of a shard while a Drop removes it."""
 
 
 class PayloadReader(Protocol):
@@ -172,12 +178,16 @@ class RowTable:
         self._shards: dict[bytes, Shard] = {}
         self._dirty: list[Shard] = []
         self.dirty_rows = 0
+        self.catalog = ShardCatalog()
 
     # -- messages ------------------------------------------------------------------------------
 
     def read(self, message: Read, _payload: bytes, _deadline: float, deliver: Deliver) -> None:
         """Answer the last durable state."""
         shard = self._shards.get(message.shard) or self._load(message.shard)
+        if shard.erasing:
+            deliver(ERASING, b"")
+            return
         held = self._certain(shard, message.name)
         if held is None:
             deliver(Row(ZERO_VERSION, 0, 0, b"", shard.sealed), b"")
@@ -201,6 +211,9 @@ class RowTable:
         decide: Callable[[RowState, bytes], Verdict],
     ) -> None:
         shard = self._shards.get(message.shard) or self._load(message.shard)
+        if shard.erasing:
+            deliver(ERASING, b"")
+            return
         name = message.name
         old = shard.pending.get(name) or self._durable(shard, name)
         state, answer = decide(EMPTY if old is None else old.state, message.version)
@@ -220,7 +233,7 @@ class RowTable:
             return None
         return self._room.refusal(confirms=flags & RowFlag.CONFIRMS != 0)
 
-    def _heals(self, old: Held | None, message: Write | Accept, payload: bytes) -> bool:
+    def _heals(self, old: Held | None, message: Write | Accept | PulledRow, payload: bytes) -> bool:
         """True where the held copy of just this version is bad, and here is a good one."""
         return (
             old is not None
@@ -235,10 +248,10 @@ class RowTable:
         name: bytes,
         old: Held | None,
         state: RowState,
-        message: Write | Accept,
+        message: Write | Accept | PulledRow,
         payload: bytes,
         deadline: float,
-        deliver: Deliver,
+        deliver: Deliver | None,
     ) -> None:
         flags, size, head = message.flags & ~RowFlag.CONFIRMS, message.size, message.head
         replaced = None
@@ -257,6 +270,9 @@ class RowTable:
         """Decide a promise; it is taken even where the disk is full, because a delete may need it."""
         shard = self._shards.get(message.shard) or self._load(message.shard)
         name = message.name
+        if shard.erasing:
+            deliver(ERASING, b"")
+            return
         if shard.sealing and name != SEAL_NAME:
             self._answer(shard, SEAL_NAME, _SEALED, deadline, deliver)
             return
@@ -266,19 +282,40 @@ class RowTable:
             assert answer is not None
             self._answer(shard, name, answer, deadline, deliver)
             return
-        base = old or Held(EMPTY, 0, 0, b"", 0, 0, 0, 0)
+        new = self._put_state(shard, name, old, state)
+        self._journal.follow(PromiseItem(self, shard, name, old, new, None, deadline, deliver))
+
+    def _put_state(self, shard: Shard, name: bytes, old: Held | None, state: RowState) -> Held:
+        """Append a new state of a row whose value stays."""
+        base = old or GONE
         record = encode_row_head(shard.prefix + name, state, base.flags, base.size, base.head, None)
         segment, offset, _ = self._journal.append(Kind.PROMISE, record, b"")
-        new = promised(base, state, segment, offset)
-        shard.pending[name] = new
-        self._journal.follow(PromiseItem(self, shard, name, old, new, None, deadline, deliver))
+        new = shard.pending[name] = promised(base, state, segment, offset)
+        return new
+
+    def take_over(self, shard: Shard, row: PulledRow, payload: bytes) -> bool:
+        """Take over what other replicas know of a row; see storage.replica.on_install.
+
+        False where its version must be decided anew first. Seals are not looked at.
+        """
+        name = row.name
+        old = shard.pending.get(name) or self._durable(shard, name)
+        known = _state(old)
+        incoming = RowState(row.version, row.promised, tuple(row.earlier))
+        state, taken = replica.on_install(known, incoming)
+        if (taken and row.version > known.version) or self._heals(old, row, payload):
+            self._put(shard, name, old, state or known, row, payload, inf, None)
+        elif state is not None:
+            new = self._put_state(shard, name, old, state)
+            self._journal.follow(RowItem(self, shard, name, old, new, None, inf, None))
+        return taken
 
     def scan(self, message: Scan, _payload: bytes, _deadline: float, deliver: Deliver) -> None:
         """Answer a page of durable rows."""
-        deliver(self._page(message), b"")
-
-    def _page(self, message: Scan) -> Page:
         shard = self._shards.get(message.shard) or self._load(message.shard)
+        deliver(ERASING if shard.erasing else self._page(shard, message), b"")
+
+    def _page(self, shard: Shard, message: Scan) -> Page:
         start, end = name_range(message)
         if end and end <= start:
             return build_page((), message, shard.sealed)
@@ -290,7 +327,8 @@ class RowTable:
     def count(self, message: Count, _payload: bytes, _deadline: float, deliver: Deliver) -> None:
         """Answer a shard's counts."""
         shard = self._shards.get(message.shard) or self._load(message.shard)
-        deliver(Counts(shard.rows, shard.size_bytes, shard.sealed), b"")
+        counts = Counts(shard.rows, shard.size_bytes, shard.sealed)
+        deliver(ERASING if shard.erasing else counts, b"")
 
     def deliver_row(self, shard: Shard, held: Held, want: int, deliver: Deliver) -> None:
         """Answer a row, with as much of it as is wanted."""
@@ -314,13 +352,20 @@ class RowTable:
 
     def _load(self, key: bytes) -> Shard:
         """A shard that is not in memory."""
+        shard = self._shards[key] = self._read(key)
+        return shard
+
+    def _read(self, key: bytes) -> Shard:
         shard = Shard(key)
         if (guarded := self.index.get(Table.SHARDS, shard.prefix)) is not None:
-            shard.rows, shard.size_bytes = COUNTS.unpack(unguard(shard.prefix, guarded))
+            shard.restore(guarded)
         seal = self._indexed(shard, SEAL_NAME)
         shard.sealed = shard.sealing = seal is not None and seal.live
-        self._shards[key] = shard
         return shard
+
+    def look(self, key: bytes) -> Shard:
+        """A shard to look at, which memory need not keep."""
+        return self._shards.get(key) or self._read(key)
 
     def shard(self, key: bytes) -> Shard:
         """A shard, from memory or the index."""
@@ -340,7 +385,9 @@ class RowTable:
 
     def _durable(self, shard: Shard, name: bytes) -> Held | None:
         held = shard.recent(name)
-        return self._indexed(shard, name) if held is None else held
+        if held is None:
+            return self._indexed(shard, name)
+        return None if held is GONE else held
 
     def _indexed(self, shard: Shard, name: bytes) -> Held | None:
         key = shard.prefix + name
@@ -358,23 +405,32 @@ class RowTable:
     def install(
         self, shard: Shard, name: bytes, old: Held | None, new: Held, replaced: Replaced | None
     ) -> None:
-        """`new` is durable: it takes the place of `old`, the state before it."""
+        """`new` is durable: it takes the place of `old`, the state before it. Either may be GONE."""
         shard.active.by_name[name] = new
-        self.dirty_rows += 1
-        if not shard.dirty:
-            shard.dirty = True
-            self._dirty.append(shard)
+        self.touch(shard)
         if name == SEAL_NAME:
             shard.sealed = new.live
             if SEAL_NAME not in shard.pending:
                 shard.sealing = shard.sealed
-        else:
-            shard.count(old, new)
+        shard.count(name, old, new)
         self._usage.replace(len(shard.prefix) + len(name), old, new)
         if replaced is not None:
             assert old is not None
             seq = Position(new.segment, new.offset).seq
             self._garbage.add(seq, shard.prefix + name, old.state.version, replaced)
+
+    def touch(self, shard: Shard) -> None:
+        """Something of a shard changed: the next checkpoint writes it."""
+        self.dirty_rows += 1
+        if not shard.dirty:
+            shard.dirty = True
+            self._dirty.append(shard)
+
+    def noted(self) -> ShardCatalog:
+        """The catalog, with all that is durable."""
+        for shard in self._dirty:
+            self.catalog.note(shard)
+        return self.catalog
 
     def move(self, shard: Shard, name: bytes, held: Held, payload: bytes) -> None:
         """Write a row's newest state again at the journal's end. payload: its own, verified."""
@@ -402,6 +458,7 @@ class RowTable:
         """All rows that the index lacks go on their way; the shards that have some, in key order."""
         shards, self._dirty, self.dirty_rows = self._dirty, [], 0
         for shard in shards:
+            self.catalog.note(shard)
             shard.freeze()
         return sorted(shards, key=lambda shard: shard.prefix)
 
@@ -413,12 +470,6 @@ class RowTable:
         if len(self._shards) > SHARDS_MAX:
             self._shards = {k: shard for k, shard in self._shards.items() if not shard.forgettable}
         return spent
-
-
-def shard_item(shard: Shard) -> tuple[bytes, bytes]:
-    """A shard's counts as a guarded index item."""
-    counts = COUNTS.pack(shard.rows, shard.size_bytes)
-    return shard.prefix, guard(shard.prefix, counts)
 
 
 def promised(base: Held, state: RowState, segment: int, offset: int) -> Held:

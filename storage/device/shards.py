@@ -1,14 +1,23 @@
-"""What a device keeps in memory of a shard: rows not yet in the index, counts, seal."""
+"""What a device keeps in memory of a shard: rows not yet in the index, counts, digest, seal."""
 
 import struct
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from storage.device.held import Held
+from storage.device.held import GONE, Held, IndexDamagedError
+from storage.device.index_contract import guard, unguard
+from storage.digests import row_digest
+from storage.types import SEAL_NAME, ZERO_VERSION
 
-COUNTS: Final = struct.Struct("<QQ")
-"""live counted rows, sum of their sizes"""
+ITEM: Final = struct.Struct("<BBQQQQ")
+"""format, marks, live counted rows, sum of their sizes, names known, digest"""
+
+ITEM_FORMAT: Final = 2
+"""Format 1, of 16 bytes, had live rows and sizes alone: see `upgrade.py`."""
+
+MARK_ERASING: Final = 1
+"""What the index has of the shard is void and still to be removed."""
 
 SHARDS_MAX: Final = 16_384
 """Shards kept in memory beyond those with rows that no checkpoint has written yet."""
@@ -42,14 +51,20 @@ class Shard:
 
     pending: newest states that are not durable yet; decisions look here first, reads never.
     active, frozen: durable states that the index lacks; frozen ones are on their way into it.
+    rows, size_bytes: live counted rows and their sizes. names: rows that anything is known of.
+    digest: see storage/types.py; like the counts, of durable states.
     sealed: by the durable seal row; sealing: by the newest one.
+    erasing: all rows are being removed; nothing else is done in the shard until they are.
     """
 
     __slots__ = (
         "active",
+        "digest",
         "dirty",
+        "erasing",
         "frozen",
         "key",
+        "names",
         "pending",
         "prefix",
         "rows",
@@ -66,8 +81,11 @@ class Shard:
         self.frozen: Rows | None = None
         self.rows = 0
         self.size_bytes = 0
+        self.names = 0
+        self.digest = 0
         self.sealed = False
         self.sealing = False
+        self.erasing = False
         self.dirty = False
 
     def recent(self, name: bytes) -> Held | None:
@@ -81,8 +99,22 @@ class Shard:
         """Rows newer than the index, the newest first."""
         return [self.active] if self.frozen is None else [self.active, self.frozen]
 
-    def count(self, old: Held | None, new: Held) -> None:
-        """Take `new` for `old` in the counts."""
+    def count(self, name: bytes, old: Held | None, new: Held) -> None:
+        """Take `new` for `old` in counts and digest; either may be GONE."""
+        if old is None or old is GONE:
+            self.names += new is not GONE
+            before = ZERO_VERSION
+        else:
+            self.names -= new is GONE
+            before = old.state.version
+        version = new.state.version
+        if version != before:
+            if before != ZERO_VERSION:
+                self.digest ^= row_digest(name, before)
+            if version != ZERO_VERSION:
+                self.digest ^= row_digest(name, version)
+        if name == SEAL_NAME:
+            return
         if old is not None and old.counted:
             self.rows -= 1
             self.size_bytes -= old.size
@@ -99,7 +131,23 @@ class Shard:
     @property
     def forgettable(self) -> bool:
         """True where memory holds nothing that the index lacks."""
-        return not (self.dirty or self.pending or self.frozen)
+        return not (self.dirty or self.pending or self.frozen or self.erasing)
+
+    def item(self) -> tuple[bytes, bytes | None]:
+        """Its item in the index, guarded; None for one of which nothing is known any more."""
+        if not self.names and not self.erasing:
+            return self.prefix, None
+        marks = MARK_ERASING if self.erasing else 0
+        value = ITEM.pack(ITEM_FORMAT, marks, self.rows, self.size_bytes, self.names, self.digest)
+        return self.prefix, guard(self.prefix, value)
+
+    def restore(self, guarded: bytes) -> None:
+        """The inverse of `item`. IndexDamagedError."""
+        value = unguard(self.prefix, guarded)
+        if len(value) != ITEM.size or value[0] != ITEM_FORMAT:
+            raise IndexDamagedError("a shard's item has an unknown format")
+        _, marks, self.rows, self.size_bytes, self.names, self.digest = ITEM.unpack(value)
+        self.erasing = bool(marks & MARK_ERASING)
 
     def frozen_items(self) -> Iterator[tuple[bytes, Held]]:
         """The frozen rows as (key, row), in key order."""

@@ -12,7 +12,7 @@ from runtime.disk import Disk
 from runtime.tasks import TaskOwner
 from storage.contract import DeviceFault
 from storage.device.checkpoint import Frozen, is_no_room
-from storage.device.compaction import candidates, live_ratio
+from storage.device.compaction import ERASURES_SHARE, candidates, live_ratio
 from storage.device.config import DeviceConfig
 from storage.device.held import IndexDamagedError
 from storage.device.journal import Journal
@@ -139,6 +139,11 @@ class Upkeep:
         if self._tables is not None and self._tables.rows.dirty_rows >= self._config.checkpoint_rows:
             self._begin(self._tables)
 
+    def changed(self) -> None:
+        """Rows changed that no message waits for: look after them."""
+        self.arm()
+        self.applied()
+
     async def idle(self) -> None:
         """Wait until no checkpoint is under way."""
         await self._idle.wait()
@@ -180,20 +185,35 @@ class Upkeep:
 
     def _remove_dead(self, frozen: Frozen) -> None:
         """Unlink segments that the index, as it now is on disk, does not point to."""
-        files = self._journal.files
+        files, tables = self._journal.files, self._tables
         for number in sorted(files.known):
             dead = frozen.live.get(number, 0) <= 0
-            if dead and number < frozen.position.segment and self._tables is not None:
-                self._tables.usage.forget(number)
+            if dead and number < frozen.position.segment and tables is not None:
+                tables.usage.forget(number)
                 self._compacted.pop(number, None)
                 files.drop(number)
                 self._lane.submit(partial(self._disk.unlink, files.path(number)), lambda outcome: None)
+        if tables is not None and tables.erasures.size_bytes:
+            self._retire_erasures(tables, min(files.known, default=0))
+
+    def _retire_erasures(self, tables: Tables, oldest: int) -> None:
+        """Let go of erasures of what lay before `oldest`, once it is gone for good."""
+
+        def synced(outcome: object) -> None:
+            if tables is self._tables and not isinstance(outcome, Exception):
+                tables.erasures.retire(oldest)
+
+        if tables.erasures.needless(oldest):
+            directory = f"{self._path}/journal"
+            self._lane.submit(partial(self._disk.sync_dir, directory), synced)
 
     def _compact_some(self) -> None:
         """Begin to compact the emptiest segment, if one is worth it and none is under way."""
         if self._tables is None or len(self._tasks):
             return
         number = self._poorest(self._tables.usage.live)
+        if number is None:
+            number = self._in_the_way(self._tables)
         if number is not None:
             self._tasks.spawn("compact", self._compact(self._tables, number))
 
@@ -209,6 +229,15 @@ class Upkeep:
         if not found or live.get(found[0], 0) > self._journal.free_bytes * MOVES_OF_FREE:
             return None
         return found[0]
+
+    def _in_the_way(self, tables: Tables) -> int | None:
+        """The oldest segment, where what it may hold keeps too many erasures needed."""
+        erased, live = tables.erasures.size_bytes, tables.usage.live
+        if erased <= max(self._config.segment_bytes, ERASURES_SHARE * sum(live.values())):
+            return None
+        oldest = min(self._journal.files.known, default=self._journal.segment)
+        roomy = live.get(oldest, 0) <= self._journal.free_bytes * MOVES_OF_FREE
+        return oldest if roomy and oldest < self._journal.segment else None
 
     async def _compact(self, tables: Tables, number: int) -> None:
         """Move what is live in a segment; the checkpoint after that removes it."""

@@ -1,5 +1,8 @@
 """The story that the golden files of journal and index tell, and what a device must know after it."""
 
+from functools import reduce
+from operator import xor
+
 from storage.types import (
     SEAL_NAME,
     ZERO_STAMP,
@@ -9,21 +12,30 @@ from storage.types import (
     BlobName,
     Count,
     Counts,
+    Drop,
+    Forget,
+    Install,
+    Installed,
+    LeafDigests,
+    Leaves,
+    ListShards,
     No,
     Ok,
     Page,
     Prepare,
+    PulledRow,
     Read,
     Row,
     RowFlag,
     Scan,
+    ShardList,
     Write,
 )
 from tests.crash.crash_images import Image
 from tests.crash.device_rig import DeviceRig
 from tests.crash.recording_disk import RecordingDisk
 
-SHARD, SEALED = b"\x01bucket/0", b"\x01bucket/1"
+SHARD, SEALED, MOVED = b"\x01bucket/0", b"\x01bucket/1", b"\x01bucket/2"
 LONG = b"long/" + bytes(range(256)) * 4
 MANIFEST = b"a manifest of three blobs"
 SEGMENT = "device/journal/00000001.seg"
@@ -95,10 +107,57 @@ async def recall(rig: DeviceRig) -> None:
     assert hint.manifest == b"new manifest"
 
 
-async def told() -> DeviceRig:
-    """A device to which the story was told."""
+async def tell_on(rig: DeviceRig) -> None:
+    """What came later: rows of other replicas, a reclaimed tombstone, a shard that moved away."""
+    other = PulledRow(b"other", plain(12), stamp(13), [plain(11)], RowFlag.NONE, 5, b"theirs", 5)
+    only = PulledRow(b"promised only", bytes(32), stamp(14), [], 0, 0, b"", 0)
+    before_ns = int.from_bytes(stamp(1000)[:8], "big")
+    for message, payload in (
+        (Install(SHARD, [other, only]), b"other"),
+        (Forget(SHARD, [(b"gone", plain(5)), (b"movie", plain(4))], before_ns), b""),
+        (Write(MOVED, b"row", plain(15), RowFlag.NONE, 3, b""), b"row"),
+        (Drop(MOVED), b""),
+        (Write(MOVED, b"again", plain(1), RowFlag.NONE, 5, b""), b"again"),
+    ):
+        assert await rig.ask(message, payload) in (Ok(), Installed([]))
+
+
+async def recall_more(rig: DeviceRig) -> None:
+    """What the device must know after that, and by what digests."""
+    assert rig.device.status().offline == ""
+    assert await rig.send(Read(SHARD, b"other")) == (
+        Row(plain(12), RowFlag.NONE, 5, b"theirs", False),
+        b"other",
+    )
+    assert await rig.ask(Write(SHARD, b"other", plain(11), 0, 0, b"")) == Ok()
+    page = await rig.ask(Scan(SHARD, b"", b"", 100))
+    assert isinstance(page, Page)
+    assert [row.name for row in page.rows] == [b"lock", LONG, b"movie", b"other", b"small.txt"]
+    page = await rig.ask(Scan(MOVED, b"", b"", 100))
+    assert isinstance(page, Page)
+    assert [row.name for row in page.rows] == [b"again"]
+    found = await rig.ask(ListShards(0, 0, 0))
+    assert isinstance(found, ShardList)
+    assert [(shard.key, shard.rows) for shard in found.shards] == [(SHARD, 6), (SEALED, 1), (MOVED, 1)]
+    await digests_are_right(rig)
+
+
+async def digests_are_right(rig: DeviceRig) -> None:
+    """Each shard's digest is that of its rows."""
+    found = await rig.ask(ListShards(0, 0, 0))
+    assert isinstance(found, ShardList)
+    for shard in found.shards:
+        leaves = await rig.ask(Leaves(shard.key))
+        assert isinstance(leaves, LeafDigests)
+        assert reduce(xor, leaves.digests) == shard.digest != 0
+
+
+async def told(*, more: bool = False) -> DeviceRig:
+    """A device to which the story was told, or all of it."""
     rig = await DeviceRig.open(RecordingDisk())
     await tell(rig)
+    if more:
+        await tell_on(rig)
     return rig
 
 

@@ -21,17 +21,36 @@ from storage.types import (
     BlobName,
     Count,
     Counts,
+    Drop,
     Failed,
     Fault,
+    Forget,
+    Install,
+    Installed,
+    LeafDigests,
+    Leaves,
+    ListShards,
     No,
     Ok,
     Page,
+    PartitionSummary,
     Prepare,
+    Pull,
+    Pulled,
+    PulledRow,
     Read,
     Row,
+    RowAnswer,
+    RowMessage,
     Scan,
     ScannedRow,
     Sealed,
+    ShardList,
+    ShardSummary,
+    Summarize,
+    Summary,
+    VersionList,
+    Versions,
     Write,
 )
 from storage.wire import messages as m
@@ -46,6 +65,8 @@ NAME = BlobName(bytes(range(16, 32)), 3)
 HEADER = BlobHeader(
     NAME, 77, "ec-4-2", b"shard", b"name", b"upload", "isa_l_rs_cauchy", 4, 2, 262_144, 1_795_446_000
 )
+
+PULLED = PulledRow(b"name", VERSION, STAMP, [STAMP + STAMP], 2, 5, b"head", 5)
 
 REQUESTS: list[tuple[m.Call, Any, bytes]] = [
     (m.ROW, Read(b"shard", b"name", 1), b""),
@@ -105,6 +126,26 @@ NODE_ANSWERS: list[tuple[m.Call, Any, bytes]] = [
     (m.GET_REPORT, m.ReportOf(), b"a report"),
 ]
 
+REPLICA_REQUESTS: list[tuple[m.Call, Any, bytes]] = [
+    (m.ROW, Summarize(2**63 + 5, 10, 64, 128), b""),
+    (m.ROW, ListShards(2**63 + 5, 10, 77, b"after"), b""),
+    (m.ROW, Pull(b"shard", b"start", 100), b""),
+    (m.ROW, Install(b"shard", [PULLED]), b"hello"),
+    (m.ROW, Leaves(b"shard"), b""),
+    (m.ROW, Versions(b"shard", [0, 255], b"start"), b""),
+    (m.ROW, Forget(b"shard", [(b"name", VERSION)], 1_795_446_000_000_000_000), b""),
+    (m.ROW, Drop(b"shard"), b""),
+]
+
+REPLICA_ANSWERS: list[tuple[m.Call, Any, bytes]] = [
+    (m.ROW, Summary([PartitionSummary(77, 2**64 - 1, 5, 3, 4096)]), b""),
+    (m.ROW, ShardList([ShardSummary(b"shard", 2**63, 5, 3, 4096, True)], True), b""),
+    (m.ROW, Pulled([PULLED], b"next"), b"hello"),
+    (m.ROW, Installed([b"name"]), b""),
+    (m.ROW, LeafDigests([2**64 - 1] + [0] * 255), b""),
+    (m.ROW, VersionList([(b"name", VERSION)], b"next"), b""),
+]
+
 REPAIR_REQUESTS: list[tuple[m.Call, Any, bytes]] = [
     (m.GROUP_BLOBS, m.GroupBlobs(2**63 + 5, 10, "ec-4-2", 64, 128), b""),
     (m.LIST_GROUP, m.ListGroup(2**63 + 5, 10, "ec-4-2", 77, 3, NAME.id, 100), b""),
@@ -152,6 +193,8 @@ FILES = {
     "v1-answers.frames": lambda: answer_frames(ANSWERS),
     "v1-node-requests.frames": lambda: request_frames(NODE_REQUESTS),
     "v1-node-answers.frames": lambda: answer_frames(NODE_ANSWERS),
+    "v1-replica-requests.frames": lambda: request_frames(REPLICA_REQUESTS),
+    "v1-replica-answers.frames": lambda: answer_frames(REPLICA_ANSWERS),
     "v1-repair-requests.frames": lambda: request_frames(REPAIR_REQUESTS),
     "v1-repair-answers.frames": lambda: answer_frames(REPAIR_ANSWERS),
     "v1-handshake.bytes": shaken,
@@ -168,6 +211,7 @@ def test_version_1_is_written_as_it_was(name: str) -> None:
     [
         ("v1-requests.frames", REQUESTS),
         ("v1-node-requests.frames", NODE_REQUESTS),
+        ("v1-replica-requests.frames", REPLICA_REQUESTS),
         ("v1-repair-requests.frames", REPAIR_REQUESTS),
     ],
 )
@@ -186,6 +230,7 @@ def test_version_1_requests_are_read_as_they_were(
     [
         ("v1-answers.frames", ANSWERS),
         ("v1-node-answers.frames", NODE_ANSWERS),
+        ("v1-replica-answers.frames", REPLICA_ANSWERS),
         ("v1-repair-answers.frames", REPAIR_ANSWERS),
     ],
 )
@@ -197,6 +242,13 @@ def test_version_1_answers_are_read_as_they_were(
     for read, (call, answer, body) in zip(frames, answers, strict=True):
         assert (read.kind, read.body) == (call.kind | ANSWER_BIT, body)
         assert m.answer_decoder(call).decode(read.head) == answer
+
+
+def test_every_row_message_and_answer_has_a_golden_frame() -> None:
+    asked = {type(message) for call, message, _ in REQUESTS + REPLICA_REQUESTS if call is m.ROW}
+    assert asked == set(RowMessage.__args__)
+    said = {type(answer) for call, answer, _ in ANSWERS + REPLICA_ANSWERS if call is m.ROW}
+    assert said == set(RowAnswer.__args__)
 
 
 def test_every_call_has_a_golden_frame() -> None:

@@ -15,7 +15,7 @@ from runtime.clock import SystemClock
 from runtime.randomness import SeededRandomness
 from storage.contract import DeviceClient
 from storage.memory import MemoryDevice
-from storage.types import RowMessage
+from storage.types import PulledRow, RowMessage
 from storage.wire.frames import Frame, FrameError
 from storage.wire.handshake import ServerHandshake
 from storage.wire.messages import CALLS, ROW, answer_decoder, encode, request_decoder
@@ -36,7 +36,11 @@ integers = st.integers(-(2**63), 2**64 - 1) | st.integers(0, 10)
 def instances(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     """Messages of one kind, their integers as large as msgpack allows."""
     fields = msgspec.structs.fields(kind)
-    return st.builds(kind, **{f.name: integers for f in fields if f.type is int})
+    return st.builds(kind, **{f.name: FIELDS[f.type] for f in fields if f.type in FIELDS})
+
+
+FIELDS: dict[Any, st.SearchStrategy[Any]] = {int: integers, list[int]: st.lists(integers, max_size=3)}
+FIELDS[list[PulledRow]] = st.lists(instances(PulledRow), max_size=3)
 
 
 row_messages = st.one_of(*map(instances, RowMessage.__args__))
