@@ -75,6 +75,11 @@ class GarbageTable:
             if self._release(SEQ.pack(seq)):
                 self.overlay.put(SEQ.pack(seq), None)
 
+    def forget_lost(self, segments: set[int]) -> None:
+        """Forget hints whose manifest lies in none of these segments."""
+        if any(live > 0 and number not in segments for number, live in self._usage.live.items()):
+            self.forget([hint.seq for hint in self.all() if hint.manifest.segment not in segments])
+
     def _release(self, key: bytes) -> bool:
         value = self.overlay.get(key)
         if value is None:

@@ -102,9 +102,8 @@ class Replayer:
         self._garbage.add(seq, record.head[GARBAGE.size :], version, Replaced(replaced_ns, *place))
 
     def drop_lost_hints(self, segments: set[int]) -> None:
-        """After a whole replay: hints whose manifest compaction moved or dropped since."""
-        lost = [hint.seq for hint in self._garbage.all() if hint.manifest.segment not in segments]
-        self._garbage.forget(lost)
+        """After a replay of everything, perhaps in two parts: hints whose manifest is gone since."""
+        self._garbage.forget_lost(segments)
 
 
 class Recovery:
@@ -142,8 +141,7 @@ class Recovery:
             if step.fault:
                 return self._stopped(step.end or end, step.fault)
             end = step.end or end
-        if position is None:
-            self._replayer.drop_lost_hints(self._files.known)
+        self._replayer.drop_lost_hints(self._files.known)
         return Recovered(end, "", self._replayer.count, self._bad_payloads)
 
     async def _replay(self, number: int, offset: int, numbers: list[int]) -> Step:
