@@ -3,8 +3,9 @@
 What is promised, and nothing more:
 
 - Bytes and a truncation are there after the file's sync. Of each later write any part may be there,
-  whatever became of the others: all of it, nothing, the sectors before any of its sectors, or zeros
-  where some sectors did not arrive (the file's new size was written, the data were not).
+  whatever became of the others: all of it, nothing, the sectors before any of its sectors, or all but
+  some sectors, where there is then what was there before: behind the file's old end zeros, because its
+  new size was written and the data were not.
 - Names and directories are there after a sync of the directory that they stand in; a directory that is
   lost takes along what is in it. Each later creation, removal and rename happened or not, whatever
   became of the others, also of those before it.
@@ -70,7 +71,10 @@ class Image:
 
 
 Fate = Event | None
-"""What became of an event: itself, torn, or None where it was lost."""
+"""What became of an event: itself, None where it was lost, or what a torn write left.
+
+That is a shorter write or one of kind "holed" (value: what arrived, by its offset; offset: the end).
+"""
 
 
 class Crashes:
@@ -238,10 +242,10 @@ def _torn(event: Event) -> Iterator[Event]:
     for bound in bounds[1:-1]:
         yield event._replace(value=data[:bound])
     if len(bounds) > 2:
-        for begin, end in itertools.pairwise(bounds):
-            yield _holed(event, [(begin, end)])
+        for begin, end in _sectors(event):
+            yield _holed(event, [sector for sector in _sectors(event) if sector != (begin, end)])
     if data:
-        yield event._replace(value=bytes(len(data)))
+        yield _holed(event, [])
 
 
 def _bounds(event: Event) -> list[int]:
@@ -250,11 +254,15 @@ def _bounds(event: Event) -> list[int]:
     return [0, *range(SECTOR_BYTES - event.offset % SECTOR_BYTES, length, SECTOR_BYTES), length]
 
 
-def _holed(event: Event, holes: Iterable[tuple[int, int]]) -> Event:
-    data = bytearray(event.value)
-    for begin, end in holes:
-        data[begin:end] = bytes(end - begin)
-    return event._replace(value=bytes(data))
+def _sectors(event: Event) -> list[tuple[int, int]]:
+    """The sectors of a write, as parts of its data."""
+    return list(itertools.pairwise(_bounds(event)))
+
+
+def _holed(event: Event, arrived: Iterable[tuple[int, int]]) -> Event:
+    """A write of which some sectors arrived."""
+    pieces = tuple((event.offset + begin, event.value[begin:end]) for begin, end in arrived)
+    return Event("holed", event.subject, pieces, event.offset + len(event.value))
 
 
 def random_fate(event: Event, rng: random.Random) -> Fate:
@@ -265,8 +273,7 @@ def random_fate(event: Event, rng: random.Random) -> Fate:
         return event
     if rng.random() < 0.5:
         return event._replace(value=event.value[: rng.randrange(len(event.value) + 1)])
-    sectors = itertools.pairwise(_bounds(event))
-    return _holed(event, [sector for sector in sectors if rng.random() < 0.4])
+    return _holed(event, [sector for sector in _sectors(event) if rng.random() < 0.6])
 
 
 def _with(base: Sequence[Fate], other: dict[int, Fate]) -> list[Fate]:
@@ -280,9 +287,11 @@ def _written(content: bytes, events: Sequence[Event]) -> bytes:
         if event.kind == "truncate":
             del data[event.value :]
             continue
-        end = event.offset + len(event.value)
+        pieces = event.value if event.kind == "holed" else ((event.offset, event.value),)
+        end = event.offset if event.kind == "holed" else event.offset + len(event.value)
         data.extend(bytes(max(0, end - len(data))))
-        data[event.offset : end] = event.value
+        for offset, piece in pieces:
+            data[offset : offset + len(piece)] = piece
     return bytes(data)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from runtime.clock import HybridClock
 from runtime.randomness import SeededRandomness
 from storage.device.engine import Device, DeviceConfig
+from storage.device.index_contract import OpenIndex
 from storage.device.index_memory import MemoryIndex
 from storage.device.lane import InlineLane, LaneFactory
 from storage.types import ZERO_STAMP, Prepare, RowAnswer, RowMessage, Write
@@ -72,8 +73,9 @@ class DeviceRig:
         seed: int = 7,
         device_id: int = 3,
         verify: Callable[[str], str] = lambda path: "",
+        open_index: OpenIndex | None = None,
     ) -> "DeviceRig":
-        """Open the device on `disk`."""
+        """Open the device on `disk`. open_index: instead of the in-memory twin."""
         rig = cls(disk, clock or ManualClock())
         rig.device = await Device.open(
             ROOT,
@@ -84,7 +86,7 @@ class DeviceRig:
             cluster="tests",
             config=SMALL,
             lanes=lanes,
-            open_index=rig.open_index,
+            open_index=open_index or rig.open_index,
             verify_index=verify,
             executor=InlineExecutor(),
         )
@@ -136,5 +138,6 @@ class DeviceRig:
     def crash(self) -> Image:
         """Let go without a goodbye. What the program saw."""
         self.device.stop_serving("crashed")
+        self.device._close_index()
         self.disk.locks.clear()
         return self.disk.image()

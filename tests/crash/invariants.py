@@ -1,6 +1,7 @@
 """What must hold of a device that was started on any legal state of the disk."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from storage.device.blob_paths import BlobPaths, parse_file_name
 from storage.device.committed import BLOB_COST_BYTES, PLACE
 from storage.device.held import RECORD_COST_BYTES, decode_value, promise_cost, record_cost
 from storage.device.identity import DeviceRefused
-from storage.device.index_contract import Table, unguard
+from storage.device.index_contract import OpenIndex, Table, unguard
 from storage.device.shards import split_key
 from storage.types import (
     SEAL_NAME,
@@ -42,6 +43,14 @@ GRACE_S = 25 * 3600
 """By then what no index names is swept away."""
 
 
+Indexes = Callable[[RecordingDisk], OpenIndex | None]
+"""What opens the index on a disk; None: the in-memory twin."""
+
+
+def no_indexes(disk: RecordingDisk) -> None:
+    """The in-memory twin."""
+
+
 @dataclass
 class Restart:
     """A device on an image. rebuilt: its index was lost, not in a power cut, so that compaction has
@@ -50,17 +59,28 @@ class Restart:
     image: Image
     ledger: Ledger
     rebuilt: bool = False
+    indexes: Indexes = no_indexes
 
     async def faults(self, disk: RecordingDisk | None = None) -> list[str]:
         """What is wrong."""
         disk = disk or RecordingDisk(self.image)
         try:
-            self.rig = await DeviceRig.open(disk, ManualClock(AFTER_S))
+            self.rig = await DeviceRig.open(disk, ManualClock(AFTER_S), open_index=self.indexes(disk))
         except DeviceRefused as error:
             return [f"refused: {error}"] if self.ledger.rows else []
-        if offline := self.rig.device.status().offline:
-            return [f"offline: {offline}"]
         self.found: list[str] = []
+        status = self.rig.device.status()
+        if status.offline:
+            return [f"offline: {status.offline}"]
+        if status.notes and self.ledger.rows and not self.rebuilt:
+            self._fault("notes", str(status.notes))
+        try:
+            await self._check()
+        except Exception as error:
+            self._fault("device", f"{error!r}")
+        return self.found
+
+    async def _check(self) -> None:
         await self._check_rows()
         await self._check_blobs()
         await self._check_hints()
@@ -68,7 +88,6 @@ class Restart:
         await self._check_refusals()
         await self._check_recount()
         await self._check_goes_on()
-        return self.found
 
     def _fault(self, about: Any, text: str) -> None:
         self.found.append(f"{about!r}: {text}")
@@ -190,6 +209,8 @@ class Restart:
         stated = {number: live for number, live in tables.usage.live.items() if live}
         if stated != counted:
             self._fault("live bytes", f"{stated}, counted {counted}")
+        if missing := set(counted) - self.rig.device._journal.files.known:
+            self._fault("segments", f"the index points into {missing}, which are not there")
 
     async def _check_goes_on(self) -> None:
         """The device takes a write, and has it after the next crash."""
@@ -200,7 +221,8 @@ class Restart:
             return
         self.rig.crash()
         least = self.rig.disk.crashes(len(self.rig.disk.events)).least()
-        again = await DeviceRig.open(RecordingDisk(least), ManualClock(int(self.rig.clock.seconds) + 1))
+        disk, clock = RecordingDisk(least), ManualClock(int(self.rig.clock.seconds) + 1)
+        again = await DeviceRig.open(disk, clock, open_index=self.indexes(disk))
         row, payload = await again.send(Read(b"late", b"n"))
         if not isinstance(row, Row) or row.version != version or payload != b"late":
             self._fault("late", f"a write after recovery is gone: {row}")

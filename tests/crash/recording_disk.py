@@ -212,6 +212,10 @@ class RecordingDisk:
 
     # -- what a test does to it ------------------------------------------------------------------
 
+    def inode(self, path: str) -> Inode:
+        """A file, for those who write it past the door."""
+        return self._files[path]
+
     def flip(self, path: str, offset: int, mask: int = 0x40) -> None:
         """Damage one byte of a file behind everybody's back."""
         self._files[path].data[offset] ^= mask

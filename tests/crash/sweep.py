@@ -2,13 +2,13 @@
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 from tests.crash.crash_images import Image
-from tests.crash.device_rig import DeviceRig
-from tests.crash.invariants import Restart
+from tests.crash.device_rig import DeviceRig, ManualClock
+from tests.crash.invariants import AFTER_S, Indexes, Restart, no_indexes
 from tests.crash.ledger import Ledger
 from tests.crash.recording_disk import RecordingDisk
 from tests.crash.workload import Workload
@@ -49,12 +49,12 @@ def ledgers(disk: RecordingDisk, cases: list[Case]) -> Iterator[tuple[Case, Ledg
 
 
 async def record(
-    seed: int, steps: int, *, lies: bool = False, work: Callable[[Workload], object] | None = None
+    seed: int, steps: int, *, lies: bool = False, indexes: Indexes = no_indexes
 ) -> RecordingDisk:
     """A recorded run of random work."""
     disk = RecordingDisk()
     disk.lies = lies
-    workload = Workload(await DeviceRig.open(disk), random.Random(seed))
+    workload = Workload(await DeviceRig.open(disk, open_index=indexes(disk)), random.Random(seed))
     for _ in range(steps):
         await workload.step()
     await workload.settle()
@@ -62,11 +62,13 @@ async def record(
     return disk
 
 
-async def find_faults(disk: RecordingDisk, cases: list[Case], note: str) -> list[str]:
+async def find_faults(
+    disk: RecordingDisk, cases: list[Case], note: str, indexes: Indexes = no_indexes
+) -> list[str]:
     """What is wrong in any of the cases."""
     faults = []
     for number, (case, ledger) in enumerate(ledgers(disk, cases)):
-        found = await Restart(case.image, ledger).faults()
+        found = await Restart(case.image, ledger, indexes=indexes).faults()
         faults += [f"{note}, event {case.upto}, case {number}: {fault}" for fault in found]
     return faults
 
@@ -74,3 +76,12 @@ async def find_faults(disk: RecordingDisk, cases: list[Case], note: str) -> list
 def without_index(cases: list[Case]) -> list[Case]:
     """The same, with the index lost: by damage, not by a power cut."""
     return [Case(case.upto, replace(case.image, index={})) for case in cases]
+
+
+async def cut_starts(case: Case, rng: random.Random, *, rebuilt: bool = False) -> list[Case]:
+    """States that a power cut during, or right after, a start on `case`'s image may leave."""
+    disk = RecordingDisk(case.image)
+    rig = await DeviceRig.open(disk, ManualClock(AFTER_S))
+    assert rebuilt or not rig.device.status().notes
+    rig.crash()
+    return [Case(case.upto, again.image) for again in power_cuts(disk, rng)]
