@@ -1,7 +1,7 @@
 """How a process goes from one ring epoch to the next, in the order that keeps what it acknowledged.
 
-1. The new ring is durable here: after a restart the process never answers in an older epoch.
-2. Its clients know every device of the ring, and its newcomers hold nothing from before.
+1. Its clients know every device of the ring, and its newcomers hold nothing from before.
+2. The new ring is durable here: after a restart the process never answers in an older epoch.
 3. The fence closes: no row call of any epoch is taken.
 4. What was taken becomes durable. A newcomer that pulls from here in the new epoch must find it, or an
    acknowledged write could be missing from a majority of the new set.
@@ -19,11 +19,15 @@ from storage.fence import CLOSED, Fence
 class RingHost(Protocol):
     """What a process does for a new ring beside its fence."""
 
+    async def prepare(self, ring: Ring) -> None:
+        """Reach the ring's devices, open new ones of our own, empty newcomers (`newcomers.py`).
+
+        Comes before `keep`: a newcomer that crashes in between is emptied again, one that has begun to
+        take writes in this epoch never is.
+        """
+
     async def keep(self, ring: Ring) -> None:
         """Make the ring durable on this host, unless a newer one is."""
-
-    async def prepare(self, ring: Ring) -> None:
-        """Reach the ring's devices, open new ones of our own, empty newcomers. May be repeated."""
 
     async def flush(self) -> None:
         """Wait until everything that our devices have taken is durable, or has failed."""
@@ -51,8 +55,8 @@ class Adoption:
         """Go on in `ring`, unless it is not newer. Cancelled or failed, the fence is as it was."""
         if ring.epoch <= self.ring.epoch:
             return
-        await self._host.keep(ring)
         await self._host.prepare(ring)
+        await self._host.keep(ring)
         before = self._fence.epoch
         self._fence.epoch = CLOSED
         try:

@@ -196,6 +196,12 @@ class Placement:
         quorum = joint(len(members), both.old, both.new, _order(members, both.old & both.new))
         return Replicas(members, quorum, self._ring.epoch, True)
 
+    def old_members(self, partition: int) -> list[int]:
+        """Member numbers of a partition's old set; of all where it is not on the move."""
+        ids = self._ring.devices(ROWS_PLACEMENT, partition)
+        both = seats(ids, self._moved.get(partition, {}))
+        return [number for number in range(len(both.members)) if both.old >> number & 1]
+
     def _rows_of(self, device_id: int) -> RowDevice:
         device = self._devices.get(device_id)
         return device.at(self._ring.epoch) if device is not None else GoneDevice(device_id)

@@ -21,16 +21,24 @@ class Poll:
         self._waiter: asyncio.Future[None] | None = None
         self._asked = 0
         self.answers: dict[int, RowAnswer] = {}
+        self.payloads: dict[int, bytes] = {}
+        """What came beside them, where something did."""
 
-    def ask(self, number: int, device: RowDevice, message: RowMessage) -> None:
+    def ask(self, number: int, device: RowDevice, message: RowMessage, payload: bytes = b"") -> None:
         """Send a message; its answer will be under `number`, which must be new."""
         self._asked += 1
-        device.send(message, b"", self._deadline, partial(self._take, number))
+        device.send(message, payload, self._deadline, partial(self._take, number))
 
-    def _take(self, number: int, answer: RowAnswer, _payload: bytes) -> None:
+    def _take(self, number: int, answer: RowAnswer, payload: bytes) -> None:
         self.answers[number] = answer
+        if payload:
+            self.payloads[number] = payload
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    async def all(self) -> None:
+        """Wait until all have answered, or the time is over."""
+        await self.until(lambda: False)
 
     async def until(self, enough: Callable[[], bool], within_s: float | None = None) -> bool:
         """Wait until `enough()`, or all have answered, or the time is over; whether it is enough.

@@ -705,3 +705,28 @@ class Update:
     def _failed(self, *silence: Failed) -> End:
         faults = (*self._tally.faults, *silence)
         return Unknown(faults) if self._sent else Undone(faults)
+
+
+class _KeptRow(Exception):
+    """What a decision raises instead of a new value: the row stays as it is."""
+
+
+def _keep(_row: Versioned) -> Value:
+    raise _KeptRow
+
+
+class Decision(Update):
+    """Decides a row anew under a new ballot, as it is; ends as Refused where it is decided.
+
+    Afterwards a majority has the row under a ballot that is as high as their promises, until the next
+    conditional write promises more. A row that never was is decided as a tombstone.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, quorum: Quorum, clock: HybridClock, shard: bytes, name: bytes) -> None:
+        super().__init__(quorum, clock, shard, name, _keep)
+
+    def _refuse(self, best: Versioned, reason: Exception) -> Step:
+        self._refusal = reason
+        return self._accept(best, best.value if best.version != ZERO_VERSION else tombstone())

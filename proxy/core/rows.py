@@ -27,6 +27,7 @@ from proxy.core.placement import Replicas
 from proxy.core.poll import Poll
 from proxy.core.register import (
     Decide,
+    Decision,
     End,
     Found,
     Machine,
@@ -329,6 +330,11 @@ class Rows:
             raise end.reason
         assert type(end) is Stored
         return end.version
+
+    async def decide(self, shard: bytes, name: bytes) -> None:
+        """Let the row be decided anew, as it is, under a ballot above all promises."""
+        replicas = self._placement.replicas(shard)
+        await self._run(Decision(replicas.quorum, self._stamps, shard, name), shard, replicas)
 
     def poll(self) -> Poll:
         """For questions to several devices that need no machine."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from proxy.core.register import (
+    Decision,
     Found,
     Machine,
     QuorumRead,
@@ -19,14 +20,11 @@ from proxy.core.register import (
     Stored,
     Undone,
     Unknown,
-    Update,
-    Value,
-    Versioned,
     joint,
 )
 from runtime.clock import HybridClock
 from storage.replica import Installed, RowState, merged, on_install
-from storage.types import Failed, Fault, RowAnswer, RowMessage
+from storage.types import Accept, Failed, Fault, Row, RowAnswer, RowMessage, Write
 from tests.property.register import linearizability
 from tests.property.register.harness import (
     CLOCK_START_NS,
@@ -70,6 +68,7 @@ class EpochReplica(RuledReplica):
         self.epoch = 0
         self._fence = rules.fence
         self._install = rules.install
+        self._flags = 0
 
     def admits(self, epoch: int) -> bool:
         """Whether a message of this epoch is carried out."""
@@ -78,16 +77,24 @@ class EpochReplica(RuledReplica):
         self.epoch = max(self.epoch, epoch)
         return True
 
+    def handle(self, message: RowMessage, payload: bytes) -> tuple[RowAnswer, bytes]:
+        version = self._state.version
+        answer, body = super().handle(message, payload)
+        if isinstance(message, Write | Accept) and self._state.version != version:
+            self._flags = message.flags
+        return (Row(answer.version, self._flags), body) if isinstance(answer, Row) else (answer, body)
+
     def pulled(self) -> tuple[RowState, bytes]:
         """Everything it knows of the row."""
-        return self._state, self._payload
+        return self._state, bytes([self._flags]) + self._payload
 
     def install(self, state: RowState, payload: bytes) -> bool:
         """Take over what others know; False: the row must be decided anew first."""
         installed = self._install(self._state, state)
         if installed.state is not None:
             if installed.state.version != self._state.version:
-                self._payload = payload
+                self._payload = payload[1:]
+                self._flags = payload[0]
             self._state = installed.state
         return installed.taken
 
@@ -203,7 +210,7 @@ class RingWorld:
     def _begin_deciding(self) -> None:
         """The ring's worker decides the row anew, as it is."""
         self._operations += 1
-        machine = Update(self.rules.quorums[1], self._clocks[-1], SHARD, NAME, _keep)  # type: ignore[arg-type]
+        machine = Decision(self.rules.quorums[1], self._clocks[-1], SHARD, NAME)  # type: ignore[arg-type]
         asked = Get()
         running = Running(machine, self._operations, asked, self.step, 1, changed=self.step)
         self._running[self.clients] = running
@@ -351,14 +358,6 @@ class _RingChange:
             payload = next(p for s, p in self._pulled.values() if s.version == state.version)
             self._settled = replicas[NEWCOMER].install(state, payload)
             self.undecided = not self._settled
-
-
-class _KeptError(Exception):
-    """What the ring's worker raises to change nothing."""
-
-
-def _keep(_row: Versioned) -> Value:
-    raise _KeptError
 
 
 def _outcome(end: object) -> linearizability.Outcome:

@@ -26,7 +26,7 @@ from proxy.core.register import (
     Step as MachineStep,
 )
 from runtime.clock import HybridClock
-from storage.types import ZERO_VERSION, RowAnswer, Want
+from storage.types import RowAnswer, Want
 from tests.property.register.harness import (
     NAME,
     REPLICAS,
@@ -66,7 +66,7 @@ class Mismatch(Exception):
 
 
 def content_of(row: Versioned) -> Content:
-    return None if row.version == ZERO_VERSION else row.value.payload
+    return row.value.payload if row.live else None
 
 
 def value_of(content: Content) -> Value:
