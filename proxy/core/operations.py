@@ -4,10 +4,13 @@
 """
 
 import asyncio
+import enum
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from proxy.core.guard import responsive
+from proxy.core.latency import Latency
 from proxy.core.placement import Replicas
 from proxy.core.register import (
     End,
@@ -22,13 +25,22 @@ from proxy.core.register import (
 from runtime.clock import Clock
 from runtime.randomness import Randomness
 from storage.contract import RowDevice
-from storage.types import Failed, Fault, No, Ok, Row, RowAnswer, Sealed
+from storage.types import Failed, Fault, No, Ok, Read, Row, RowAnswer, Sealed
 
 ROW_DEADLINE_S: Final = 10.0
 """A row operation that has not ended by then is given up: Unavailable."""
 
 HEDGE_S: Final = 0.25
 """A read that waits longer than this for its majority asks one more replica."""
+
+HEDGE_MIN_S: Final = 0.01
+"""It does so earlier, but not before this, where reads usually take much less (`latency.py`)."""
+
+HEDGES_SHARE: Final = 0.1
+HEDGES_MAX: Final = 100.0
+"""The share of reads that may be hedged so early, and how many at once after a quiet time."""
+
+_AWAY: Final = frozenset({Fault.OFFLINE, Fault.DEADLINE, Fault.UNREACHABLE})
 
 AGREEING_OF: Final = 3
 """Replicas of a shard whose usual read goes without the machinery: two of three are a majority."""
@@ -131,33 +143,75 @@ class Operation:
 class AgreeingRead:
     """The usual read, without the machinery: two of three replicas are asked and hold one version.
 
-    One is asked for the row, the other for its version. Anything else (another version, a fault, a
-    slow answer) is no answer: the read then begins anew as a `QuorumRead`.
+    One is asked for the row, the other for its version, and the third for the row in place of one that
+    is slow or away. Anything else (another version, damage, another epoch) is no answer: the read then
+    begins anew as a `QuorumRead`.
     """
 
-    __slots__ = ("_payload", "_row", "_version", "begun", "deadline", "future", "over")
+    __slots__ = (
+        "_message", "_payload", "_row", "_spare", "_spare_asked", "_version", "_waiting", "agreed",
+        "begun", "deadline", "future", "over",
+    )  # fmt: skip
     writes = False
 
-    def __init__(self, begun: float) -> None:
+    def __init__(self, begun: float, message: Read, spare: RowDevice) -> None:
+        """message: what is asked for. spare: the third replica."""
         self.begun = begun
         self.deadline = begun + ROW_DEADLINE_S
         self.over = False
         self.future: asyncio.Future[None] | None = None
-        self._row: RowAnswer | None = None
+        self.agreed: Versioned | None = None
+        """The row, once two hold the same version of it."""
+        self._message = message
+        self._spare = spare
+        self._spare_asked = False
+        self._waiting = 2
+        self._row: Row | None = None  # in full, with its payload
         self._payload = b""
-        self._version: RowAnswer | None = None
+        self._version: Row | None = None
 
     def take_row(self, answer: RowAnswer, payload: bytes) -> None:
-        """The first replica's answer."""
-        self._row = answer
-        self._payload = payload
-        if self._version is not None or type(answer) is not Row:
+        """The answer of a replica that was asked for the row."""
+        self._waiting -= 1
+        if self.over:
+            return
+        if type(answer) is not Row:
+            self._missed(answer)
+        elif self._row is not None:
+            self._compare(self._row, answer)
+        else:
+            self._row = answer
+            self._payload = payload
+            if self._version is not None:
+                self._compare(answer, self._version)
+        if not self._waiting and not self.over:
             self._end()
 
     def take_version(self, answer: RowAnswer, _payload: bytes) -> None:
-        """The second replica's answer."""
-        self._version = answer
-        if self._row is not None or type(answer) is not Row:
+        """The answer of the replica that was asked for its version."""
+        self._waiting -= 1
+        if self.over:
+            return
+        if type(answer) is not Row:
+            self._missed(answer)
+        elif self._row is not None:
+            self._compare(self._row, answer)
+        else:
+            self._version = answer
+        if not self._waiting and not self.over:
+            self._end()
+
+    def _compare(self, row: Row, other: Row) -> None:
+        if row.version == other.version:
+            value = Value(row.flags, row.size, row.head, self._payload)
+            self.agreed = Versioned(row.version, value, row.sealed or other.sealed)
+        self._end()
+
+    def _missed(self, answer: RowAnswer) -> None:
+        """A replica that is away is replaced; what else is wrong is for the machine."""
+        if type(answer) is Failed and answer.fault in _AWAY:
+            self.hedge()
+        else:
             self._end()
 
     def _end(self) -> None:
@@ -166,20 +220,15 @@ class AgreeingRead:
             self.future.set_result(None)
 
     def hedge(self) -> None:
-        """Slow is as good as no answer."""
-        self._end()
+        """Ask the third replica, too, once."""
+        if not self._spare_asked:
+            self._spare_asked = True
+            self._waiting += 1
+            self._spare.send(self._message, b"", self.deadline, self.take_row)
 
     def expire(self) -> None:
-        """The same."""
+        """Nobody knows: no answer."""
         self._end()
-
-    def agreed(self) -> Versioned | None:
-        """The row, where both hold the same version of it."""
-        row, other = self._row, self._version
-        if type(row) is not Row or type(other) is not Row or row.version != other.version:
-            return None
-        value = Value(row.flags, row.size, row.head, self._payload)
-        return Versioned(row.version, value, row.sealed or other.sealed)
 
 
 class AgreeingWrite:
@@ -236,38 +285,75 @@ Waiting = Operation | AgreeingRead | AgreeingWrite
 
 
 class Watch:
-    """Hedges and expires operations under way; one timer for all of them, none while all is quiet."""
+    """Hedges and expires operations under way; one timer for all of them, none while all is quiet.
+
+    A read is hedged once it takes much longer than reads do of late. Such hedges are a bounded share of
+    all reads, so that they don't make an overload worse; at HEDGE_S every operation is.
+    """
 
     def __init__(self, clock: Clock, note_latency: NoteLatency | None) -> None:
         self._clock = clock
         self._note_latency = note_latency
-        # In order of their beginning; True once hedged.
-        self._pending: dict[Waiting, bool] = {}
+        self._pending: dict[Waiting, _Hedged] = {}  # in order of their beginning
         self._timer: asyncio.TimerHandle | None = None
+        self._reads = Latency(HEDGE_MIN_S, HEDGE_S)
+        self._hedges_left = HEDGES_MAX
+        self.hedged = 0
+        """Hedges of reads so far."""
 
     async def wait(self, operation: Waiting) -> None:
         """Until the operation has ended, by answers or by its deadline."""
         loop = asyncio.get_running_loop()
         operation.future = loop.create_future()
-        self._pending[operation] = False
+        self._pending[operation] = _Hedged.NOT
         if self._timer is None:
-            self._timer = loop.call_later(HEDGE_S, self._tick)
+            self._timer = loop.call_later(HEDGE_MIN_S, self._tick)
         try:
             await operation.future
         finally:
             del self._pending[operation]
+            took_s = self._clock.monotonic() - operation.begun
+            if not operation.writes:
+                self._reads.saw(took_s)
+                self._hedges_left = min(HEDGES_MAX, self._hedges_left + HEDGES_SHARE)
             if self._note_latency is not None:
-                self._note_latency(operation.writes, self._clock.monotonic() - operation.begun)
+                self._note_latency(operation.writes, took_s)
 
     def _tick(self) -> None:
         now = self._clock.monotonic()
+        hedge_s = self._reads.hedge_s
         for operation, hedged in list(self._pending.items()):
-            if now < operation.begun + HEDGE_S:
+            waited_s = now - operation.begun
+            if waited_s < hedge_s:
                 break
-            if not hedged:
-                self._pending[operation] = True
-                operation.hedge()
+            if waited_s >= HEDGE_S and hedged is not _Hedged.SURELY:
+                self._hedge(operation, _Hedged.SURELY)
+            elif hedged is _Hedged.NOT and not operation.writes and self._hedges_left >= 1.0:
+                self._hedges_left -= 1.0
+                self._hedge(operation, _Hedged.EARLY)
             if now >= operation.deadline:
                 operation.expire()
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(HEDGE_S, self._tick) if self._pending else None
+        self._timer = loop.call_later(HEDGE_MIN_S, self._tick) if self._pending else None
+
+    def _hedge(self, operation: Waiting, how: "_Hedged") -> None:
+        self._pending[operation] = how
+        self.hedged += not operation.writes
+        operation.hedge()
+
+
+class _Hedged(enum.Enum):
+    """Whether an operation was hedged. EARLY: as a read that takes longer than usual."""
+
+    NOT = 0
+    EARLY = 1
+    SURELY = 2
+
+
+def prompt_first(replicas: Replicas) -> Replicas:
+    """The same replicas, those first in order that answer as far as we know."""
+    devices, quorum = replicas.devices, replicas.quorum
+    if all(map(responsive, devices)):
+        return replicas
+    order = tuple(sorted(quorum.order, key=lambda member: not responsive(devices[member])))
+    return replicas._replace(quorum=quorum._replace(order=order))

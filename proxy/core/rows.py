@@ -22,6 +22,7 @@ from proxy.core.operations import (
     NoteLatency,
     Operation,
     Watch,
+    prompt_first,
 )
 from proxy.core.placement import Replicas
 from proxy.core.poll import Poll
@@ -161,7 +162,7 @@ class Rows:
         end = await self._end_of(operation)
         while _stale(end) and self._clock.monotonic() < operation.deadline:
             await self._placement.newer(replicas.epoch, EPOCH_PAUSE_S)
-            replicas = self._placement.replicas(shard)
+            replicas = self.replicas(shard)
             operation.renew(replicas)
             end = await self._end_of(operation)
         if type(end) is ShardSealed:
@@ -248,7 +249,7 @@ class Rows:
 
     async def read(self, shard: bytes, name: bytes, want: int = Want.PAYLOAD) -> Versioned:
         """The row; ZERO_VERSION where it never was. A damaged copy met on the way is written again."""
-        replicas = self._placement.replicas(shard)
+        replicas = self.replicas(shard)
         if replicas.quorum.size == AGREEING_OF and not replicas.joint:
             row = await self._read_agreeing(replicas, shard, name, want)
             if row is not None:
@@ -285,15 +286,15 @@ class Rows:
         self, replicas: Replicas, shard: bytes, name: bytes, want: int
     ) -> Versioned | None:
         """The row, where the two cheapest replicas agree at once; None: ask by the whole protocol."""
-        read = AgreeingRead(self._clock.monotonic())
         devices, order = replicas.devices, replicas.quorum.order
         asked = Read(shard, name, want)
+        read = AgreeingRead(self._clock.monotonic(), asked, devices[order[2]])
         devices[order[0]].send(asked, b"", read.deadline, read.take_row)
         asked = Read(shard, name, Want.VERSION)
         devices[order[1]].send(asked, b"", read.deadline, read.take_version)
         if not read.over:
             await self._watch.wait(read)
-        row = read.agreed()
+        row = read.agreed
         if row is not None:
             self._stamps.saw(row.version)
             if row.version[STAMP_BYTES:] != ZERO_STAMP:
@@ -374,5 +375,5 @@ class Rows:
         await self._placement.newer(replicas.epoch, EPOCH_PAUSE_S)
 
     def replicas(self, shard: bytes) -> Replicas:
-        """The devices of a shard."""
-        return self._placement.replicas(shard)
+        """The devices of a shard, those first in the quorum's order that answer."""
+        return prompt_first(self._placement.replicas(shard))

@@ -20,6 +20,9 @@ from storage.types import SCAN_ROWS_MAX, Page, RowFlag, Scan, ScannedRow, Want
 
 SCAN_ATTEMPTS: Final = 4
 
+COMPARE_MAX_S: Final = 2.0
+"""A replica that has given its digest gives its rows within this, or the page is begun again."""
+
 SETTLE_CONCURRENCY_MAX: Final = 32
 """How many rows of which replicas differ are read at once."""
 
@@ -127,7 +130,7 @@ class ShardScan:
         for number, (device, _) in enumerate(pages[1:]):
             poll.ask(number, device, wide)
         full = [first]
-        if await poll.until(lambda: len(_pages(poll)) == len(pages) - 1):
+        if await poll.until(lambda: len(_pages(poll)) == len(pages) - 1, COMPARE_MAX_S):
             full += _pages(poll)
         if len(full) < len(pages):
             return None
