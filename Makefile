@@ -13,7 +13,7 @@ ARGS ?=
 SEEDS ?= 50
 SEED ?=
 # Clients that tests run and that PyPI does not have.
-CLIENTS := restic rclone
+CLIENTS := restic rclone chromium
 PIP := $(BIN)/pip --disable-pip-version-check --quiet --no-input
 
 help: ## this text

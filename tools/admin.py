@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import Any, Final
 
@@ -27,6 +27,8 @@ from tools.health.health import Health, Level
 from tools.health.judge import judge
 from tools.health.report import ClusterReport, ProcessReport, encode
 from tools.metrics import prometheus_text
+from tools.page.render import render
+from tools.page.view import page_of
 from tools.reach import ProcessName
 from tools.reporter import Reporter, without_census
 
@@ -128,12 +130,19 @@ class Admin:
 
     def _routes(self) -> dict[str, Callable[[], Awaitable[web.StreamResponse]]]:
         return {
+            "/": self._page,
             "/health": self._health_text,
             "/health.json": self._health_json,
             "/status": self._status,
             "/metrics": self._metrics,
             "/healthcheck": self._healthcheck,
         }
+
+    async def _page(self) -> web.StreamResponse:
+        report = await self._cluster_report()
+        ring = self._reporter.ring()
+        body, headers = render(page_of(report, ring, judge(report, ring, _zone(report)), _zone(report)))
+        return web.Response(text=body, content_type="text/html", headers=headers)
 
     async def _health_text(self) -> web.StreamResponse:
         health = await self._health()
@@ -161,8 +170,7 @@ class Admin:
 
     async def _health(self) -> Health:
         report = await self._cluster_report()
-        zone = datetime.fromtimestamp(report.now_ns / 1e9, UTC).astimezone().tzinfo
-        return judge(report, self._reporter.ring(), zone or UTC)
+        return judge(report, self._reporter.ring(), _zone(report))
 
     async def _cluster_report(self) -> ClusterReport:
         async with self._gathering:
@@ -202,6 +210,11 @@ async def _ask_here(worker: int, deadline: float) -> bytes:
             return await response.read()
     except aiohttp.ClientError as error:
         raise OSError(0, str(error)) from error
+
+
+def _zone(report: ClusterReport) -> tzinfo:
+    """This machine's time zone, with the offset that it has now."""
+    return datetime.fromtimestamp(report.now_ns / 1e9, UTC).astimezone().tzinfo or UTC
 
 
 def _status_code(health: Health) -> int:

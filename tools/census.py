@@ -10,30 +10,40 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from proxy.core.shards import is_object_shard
 from proxy.repair.contract import Worked, WorkerStatus
 from proxy.repair.throttle import Pace
 from ring.lookup import Ring
 from ring.types import ROWS, IntArray
 from runtime.clock import Clock
 from storage.contract import DeviceClient, DeviceFault
-from storage.types import Failed, Fault, RowAnswer, Summarize, Summary
+from storage.types import (
+    Failed,
+    Fault,
+    ListShards,
+    RowAnswer,
+    RowMessage,
+    ShardList,
+    Summarize,
+    Summary,
+)
 from tools.health.report import Census, Held, pack
 
 AGAIN_S: Final = 60.0
 """Between two counts."""
 
-PARTITIONS_AT_ONCE: Final = 4096
+PARTITIONS_AT_ONCE: Final = 256
 
 CALL_TIME_S: Final = 30.0
 
 
 class _Slice(NamedTuple):
-    """What one unit of work counts."""
+    """What one unit of work counts: so many partitions from `first` on."""
 
     device: DeviceClient
     placement: str
     first: int
-    count: int
+    partitions: int
 
 
 class CensusTaker:
@@ -80,7 +90,7 @@ class CensusTaker:
         if piece.placement == ROWS:
             return await self._counted_rows(ring, piece)
         groups = await piece.device.group_blobs(
-            ring.salt, ring.part_power, piece.placement, piece.first, piece.count
+            ring.salt, ring.part_power, piece.placement, piece.first, piece.partitions
         )
         found: dict[int, int] = {}
         for group in groups:
@@ -89,20 +99,42 @@ class CensusTaker:
         return found
 
     async def _counted_rows(self, ring: Ring, piece: _Slice) -> dict[int, int]:
+        asked = Summarize(ring.salt, ring.part_power, piece.first, piece.partitions)
+        summary = await self._asked(piece.device, asked)
+        assert isinstance(summary, Summary)
+        return {
+            one.partition: await self._objects(ring, piece.device, one.partition)
+            for one in summary.partitions
+            if one.live
+        }
+
+    async def _objects(self, ring: Ring, device: DeviceClient, partition: int) -> int:
+        """Objects in the object shards of a partition. A sealed one is not counted: its container is
+        being deleted, or its rows are on their way to the shards of the next generation."""
+        found, after, more = 0, b"", True
+        while more:
+            listed = await self._asked(device, ListShards(ring.salt, ring.part_power, partition, after))
+            assert isinstance(listed, ShardList)
+            found += sum(
+                shard.live for shard in listed.shards if is_object_shard(shard.key) and not shard.sealed
+            )
+            more = listed.more and bool(listed.shards)
+            after = listed.shards[-1].key if listed.shards else after
+        return found
+
+    async def _asked(self, device: DeviceClient, message: RowMessage) -> RowAnswer:
+        """Raises DeviceFault."""
         answered: asyncio.Future[RowAnswer] = asyncio.get_running_loop().create_future()
 
         def deliver(answer: RowAnswer, _payload: bytes) -> None:
             if not answered.done():
                 answered.set_result(answer)
 
-        message = Summarize(ring.salt, ring.part_power, piece.first, piece.count)
-        deadline = self._clock.monotonic() + CALL_TIME_S
-        piece.device.send(message, b"", deadline, deliver)
+        device.send(message, b"", self._clock.monotonic() + CALL_TIME_S, deliver)
         answer = await answered
-        if isinstance(answer, Summary):
-            return {one.partition: one.live for one in answer.partitions}
-        fault = Fault(answer.fault) if isinstance(answer, Failed) else Fault.UNREACHABLE
-        raise DeviceFault(fault, "no summary")
+        if isinstance(answer, Failed):
+            raise DeviceFault(Fault(answer.fault), answer.text)
+        return answer
 
     def status(self) -> WorkerStatus:
         """See Worker."""

@@ -104,11 +104,13 @@ def ask(url: str) -> Health:
             f"no store answers at {url} ({error}); `atoll up` starts one, --admin-url asks elsewhere"
         ) from error
     if status not in (200, 503):  # 503: something can't be read or written now
-        raise AtollError(f"{url}/health.json answered {status}: this is not an Atoll admin port")
+        raise AtollError(f"this is not an Atoll admin port: {url}/health.json answered {status}")
     try:
         return msgspec.json.decode(body, type=Health)
     except msgspec.MsgspecError as error:
-        raise AtollError(f"{url}/health.json is not an Atoll health report: {error}") from error
+        raise AtollError(
+            f"this is not an Atoll admin port: {url}/health.json is no health report: {error}"
+        ) from error
 
 
 def _get(host: str, port: int) -> tuple[int, bytes]:

@@ -96,7 +96,7 @@ def _banner(config: Config, credentials: str, workers: int) -> None:
         f"({workers} workers, fsync on, data in {config.data})"
     ]
     if config.admin_port:
-        lines.append(f"status and metrics at http://{config.admin_listen}:{config.admin_port}")
+        lines.append(f"how it is at http://{config.admin_listen}:{config.admin_port}")
     if user is not None:
         lines += [
             "",

@@ -98,6 +98,11 @@ class Layout(NamedTuple):
         return [k for k in self.all_shards() if parse_object_shard(k).number & mask == of.number]
 
 
+def is_object_shard(key: bytes) -> bool:
+    """Whether a shard's rows are objects."""
+    return key.startswith(b"o")
+
+
 class ObjectShard(NamedTuple):
     """What the key of an object shard says."""
 

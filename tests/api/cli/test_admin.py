@@ -41,6 +41,9 @@ def test_every_request_is_counted_whichever_worker_answered(store: RunningStore)
     [
         ("GET", "/healthcheck", 200),
         ("HEAD", "/status", 200),
+        ("HEAD", "/", 200),
+        ("GET", "/health", 200),
+        ("POST", "/", 405),
         ("POST", "/status", 405),
         ("DELETE", "/metrics", 405),
         ("GET", "/secret", 404),
@@ -52,7 +55,7 @@ def test_it_is_read_only(store: RunningStore, method: str, path: str, status: in
 
 
 def test_it_tells_no_secret(store: RunningStore) -> None:
-    told = store.ask_admin("/status") + store.ask_admin("/metrics")
+    told = b"".join(map(store.ask_admin, ("/", "/status", "/metrics", "/health", "/health.json")))
     secret = (store.data / "secret").read_text().strip()
     for text in (store.secret_key, store.access_key, secret):
         assert text.encode() not in told

@@ -70,9 +70,9 @@ def test_a_store_in_danger_is_a_store(admin: Admin) -> None:
     ("status", "body", "words"),
     [
         (404, b"{}", "not an Atoll admin port"),
-        (200, b"<html>", "not an Atoll health report"),
-        (503, b"busy", "not an Atoll health report"),
-        (200, b'{"level":"fine","findings":[],"facts":{}}', "not an Atoll health report"),
+        (200, b"<html>", "is no health report"),
+        (503, b"busy", "not an Atoll admin port"),
+        (200, b'{"level":"fine","findings":[],"facts":{}}', "is no health report"),
     ],
 )
 def test_what_is_none_is_said(admin: Admin, status: int, body: bytes, words: str) -> None:
