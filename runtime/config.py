@@ -48,6 +48,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     orphan_grace_s: float = 7 * 86400.0
     device_reserve_bytes: int = 128 * 1024 * 1024
     repair_latency_factor: float = 2.0
+    users_file: str = ""
     node: str = "node1"
     node_region: str = "r1"
     zone: str = "z1"
@@ -132,6 +133,7 @@ _PATHS: Final = (
     "data",
     "tls_certificate",
     "tls_key",
+    "users_file",
     "cluster_secret_file",
     "cluster_ca",
     "cluster_certificate",

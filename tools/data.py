@@ -1,13 +1,16 @@
 """The data directory of a node: what `atoll up` finds or makes there.
 
-<data>/ring               the ring file
-<data>/secret             the cluster secret, 0600
+<data>/ring               the adopted ring
+<data>/keeper             on a keeper node, the rows that it keeps: the ring first
+<data>/formatted          which devices were formatted
+<data>/secret             the cluster secret, 0600, unless the configuration names another file
 <data>/credentials.toml   users with their keys, 0600
 <data>/devices/d0 …       devices as folders, unless the configuration names others
 <data>/run/               the workers' sockets; they are made anew at each start
 """
 
 import os
+import stat
 from typing import Final, NamedTuple
 
 from proxy.auth.errors import UserError
@@ -21,22 +24,37 @@ from runtime.config import Config
 from runtime.disk import RealDisk
 from runtime.errors import AtollError
 from runtime.randomness import Randomness
-from storage.device.identity import Identity
-from storage.device.opening import format_device
+from storage.keeper import KeeperDevice
+from tools.formatted import bring_up, format_new, write_synced
+from tools.peers import is_own
 
 SECRET_BYTES: Final = 32
-NODE_NAME: Final = "node1"
 DEMO_NAME: Final = "demo"
 
 
 class Data(NamedTuple):
-    """A node's data directory, ready to serve."""
+    """A node's data directory, ready to serve. ring: None on a new node of a cluster."""
 
     path: str
-    ring: Ring
+    ring: Ring | None
     secret: bytes
     credentials: str
     run: str
+
+    @property
+    def ring_file(self) -> str:
+        """Where the adopted ring is kept."""
+        return os.path.join(self.path, "ring")
+
+    @property
+    def keeper(self) -> str:
+        """Where the keeper's rows are, on a node that is one."""
+        return os.path.join(self.path, "keeper")
+
+    @property
+    def formatted(self) -> str:
+        """Where it is written down which devices were formatted."""
+        return os.path.join(self.path, "formatted")
 
 
 def ring_path(config: Config) -> str:
@@ -46,7 +64,7 @@ def ring_path(config: Config) -> str:
 
 def credentials_path(config: Config) -> str:
     """Where the users are."""
-    return os.path.join(config.data, "credentials.toml")
+    return config.users_file or os.path.join(config.data, "credentials.toml")
 
 
 def prepare(config: Config, randomness: Randomness) -> Data:
@@ -54,21 +72,29 @@ def prepare(config: Config, randomness: Randomness) -> Data:
     os.makedirs(config.data, mode=0o700, exist_ok=True)
     run = os.path.join(config.data, "run")
     os.makedirs(run, mode=0o700, exist_ok=True)
-    secret = _secret(os.path.join(config.data, "secret"), randomness)
-    ring = _ring(config, randomness)
-    credentials = credentials_path(config)
+    secret = _secret(config, randomness)
+    data = Data(config.data, _ring(config, randomness), secret, credentials_path(config), run)
+    _ensure_keeper(config, data)
+    _ensure_formatted(config, data)
     try:
-        _ensure_demo(credentials, randomness)
+        _ensure_users(config, data.credentials, randomness)
     except UserError as error:
         raise AtollError(str(error)) from error
-    return Data(config.data, ring, secret, credentials, run)
+    return data
 
 
-def _secret(path: str, randomness: Randomness) -> bytes:
-    if not os.path.exists(path):
-        _write_synced(path, randomness.token(SECRET_BYTES).hex())
-    with open(path, encoding="ascii") as file:
-        text = file.read().strip()
+def _secret(config: Config, randomness: Randomness) -> bytes:
+    path = config.cluster_secret_file or os.path.join(config.data, "secret")
+    if not config.cluster_secret_file and not os.path.exists(path):
+        write_synced(path, randomness.token(SECRET_BYTES).hex())
+    try:
+        with open(path, encoding="ascii") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            text = file.read().strip()
+    except OSError as error:
+        raise AtollError(f"the cluster secret {path}: {error.strerror}") from error
+    if mode & 0o077:
+        raise AtollError(f"{path} can be read by others (mode {mode:04o}): chmod 600 {path}")
     try:
         secret = bytes.fromhex(text)
     except ValueError as error:
@@ -78,62 +104,56 @@ def _secret(path: str, randomness: Randomness) -> bytes:
     return secret
 
 
-def _write_synced(path: str, line: str) -> None:
-    """A file of one line that only we may read: there whole, or not at all."""
-    staged = f"{path}.new"
-    descriptor = os.open(staged, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(line.encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(staged, path)
-    RealDisk().sync_dir(os.path.dirname(path))
-
-
-def _ring(config: Config, randomness: Randomness) -> Ring:
-    """The ring, a new one for a fresh store, and its devices formatted by the first start."""
+def _ring(config: Config, randomness: Randomness) -> Ring | None:
+    """The ring; a new one for a fresh store by itself, none yet for a fresh node of a cluster."""
     path = ring_path(config)
     if not os.path.exists(path):
+        if config.cluster_listen:
+            return None
         save(_fresh_ring(config, randomness), path)
-    ring = load(path)
-    _format_once(ring, os.path.join(config.data, "formatted"))
-    return ring
+    return load(path)
 
 
-def _format_once(ring: Ring, marker: str) -> None:
-    """Format the ring's devices, unless an earlier start did: later, an empty one was wiped.
+def _ensure_keeper(config: Config, data: Data) -> None:
+    """A new keeper's file. Where it is missing beside a ring, what it promised others is lost: then it
+    stays missing, and the keeper offline, unless there are no others."""
+    alone = len(config.keepers) <= 1
+    if config.keeps and not os.path.exists(data.keeper) and (alone or data.ring is None):
+        KeeperDevice.create(data.keeper, RealDisk())
 
-    marker: holds the cluster's id and is written last, so a start that is cut off is gone on with.
-    """
-    if os.path.exists(marker):
-        with open(marker, encoding="ascii") as file:
-            cluster_id = file.read().strip()
-        if cluster_id != ring.cluster_id:
-            raise AtollError(f"{marker} names cluster {cluster_id}, the ring is of {ring.cluster_id}")
+
+def _ensure_formatted(config: Config, data: Data) -> None:
+    """Format the devices of the first ring that this node has. Later, an empty one was wiped."""
+    if data.ring is None:
         return
-    disk = RealDisk()
-    for member in ring.members:
-        who = Identity(member.id, ring.cluster_id, bytes.fromhex(member.incarnation))
-        format_device(member.path, disk, who)
-    _write_synced(marker, ring.cluster_id)
+    own = [member for member in data.ring.members if is_own(config, member)]
+    if os.path.exists(data.formatted):
+        bring_up(data.formatted, data.ring.cluster_id, own)
+    else:
+        format_new(own, data.ring.cluster_id, data.formatted, RealDisk())
+
+
+def device_paths(config: Config) -> list[str]:
+    """The devices that the configuration names, or folders in the data directory."""
+    folders = os.path.join(config.data, "devices")
+    return list(config.device_paths) or [
+        os.path.join(folders, f"d{number}") for number in range(config.devices)
+    ]
 
 
 def _fresh_ring(config: Config, randomness: Randomness) -> Ring:
-    paths = config.device_paths or [
-        os.path.join(config.data, "devices", f"d{number}") for number in range(config.devices)
-    ]
     members = [
         Device(
             id=number,
             incarnation=randomness.token(16).hex(),
-            region="r1",
-            zone="z1",
-            node=NODE_NAME,
+            region=config.node_region,
+            zone=config.zone,
+            node=config.node,
             address="",
             path=device_path,
             weight=1.0,
         )
-        for number, device_path in enumerate(paths)
+        for number, device_path in enumerate(device_paths(config))
     ]
     return build(
         members,
@@ -144,13 +164,20 @@ def _fresh_ring(config: Config, randomness: Randomness) -> Ring:
     )
 
 
-def _ensure_demo(path: str, randomness: Randomness) -> None:
-    """A first user; later only the environment brings it back or changes its keys."""
+def _ensure_users(config: Config, path: str, randomness: Randomness) -> None:
+    """A first user; later only the environment brings it back or changes its keys.
+
+    A node of a cluster makes nobody up: the others would not know them.
+    """
     access_key = os.environ.get("ATOLL_ACCESS_KEY")
     secret_key = os.environ.get("ATOLL_SECRET_KEY")
     existing = demo_user(path)  # a file that can't be read is said before anything serves
-    if os.path.exists(path) and not (access_key or secret_key):
-        return
+    if not (access_key or secret_key):
+        if os.path.exists(path):
+            return
+        if config.cluster_listen:
+            write_synced(path, "version = 1")
+            return
     user = new_user(
         DEMO_NAME,
         randomness,

@@ -4,7 +4,6 @@ The parts that it asks are handed in one by one as the worker makes them; what i
 nothing.
 """
 
-import importlib.metadata
 import os
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,6 +13,7 @@ from proxy.core.guard import GuardStatus
 from proxy.repair.contract import WorkerStatus
 from ring.lookup import Ring
 from runtime.clock import Clock
+from runtime.release import release
 from runtime.telemetry import Telemetry
 from storage.contract import DeviceClient
 from storage.device.config import DeviceStatus
@@ -89,14 +89,6 @@ class Reporter:
             if isinstance(device, TellsStatus)
         ]
         return [(number, status) for number, status in statuses if isinstance(status, DeviceStatus)]
-
-
-def release() -> str:
-    """The release of this program, "" where it is not installed."""
-    try:
-        return importlib.metadata.version("atoll")
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 def _rss_bytes() -> int:

@@ -8,11 +8,12 @@ import socket
 import sys
 from typing import Any
 
-from runtime.certificate import ServedCertificate
-from runtime.config import Config, load
+from runtime.certificate import NodeCertificate, ServedCertificate
+from runtime.config import Config, host_and_port, load
 from runtime.errors import AtollError
 from runtime.randomness import SystemRandomness
 from runtime.supervisor import Supervisor
+from storage.node import NodeFacts
 
 EXIT_STATUS = (
     "Exit status: 0 after SIGTERM or Ctrl-C, 1 with a reason on standard error, 2 wrong usage."
@@ -54,16 +55,24 @@ def run(args: argparse.Namespace) -> int:
         _check_port(config.admin_listen, config.admin_port)
     if config.tls_certificate:
         ServedCertificate(config.tls_certificate, config.tls_key)  # said once, here, where it is wrong
+    if config.cluster_ca:
+        NodeCertificate(config.cluster_ca, config.cluster_certificate, config.cluster_key)
     # Imported before the fork, so that workers share it.
     from tools.data import prepare
-    from tools.worker import run_worker, worker_count
+    from tools.worker import owners, run_worker, worker_count
 
     data = prepare(config, SystemRandomness())
     workers = worker_count(config, data.ring)
+    owned_by = owners(config, data.ring, workers)
+    for number in range(workers if config.cluster_listen else 0):
+        host, port = host_and_port(config.cluster_listen)
+        _check_port(host, port + number)
     _raise_open_files()
     return Supervisor(
         workers,
-        lambda number, ready: run_worker(config, data, number, workers, ready),
+        lambda number, ready: run_worker(
+            config, data, NodeFacts(config.node, number, workers, owned_by), ready
+        ),
         lambda: _banner(config, data.credentials, workers),
         lambda line: print(line, file=sys.stderr, flush=True),
         config.drain_s,

@@ -75,6 +75,8 @@ class Connection:
         version: str = "",
         silence_max_s: float = SILENCE_MAX_S,
     ) -> None:
+        self.on_link: Callable[[], None] | None = None
+        """Called whenever there is a link again, before any call is made over it."""
         self._clock = clock
         self._role = role
         self._version = version
@@ -114,6 +116,8 @@ class Connection:
         """See LinkOwner."""
         self._link = link
         self._silent_sweeps = 0
+        if self.on_link is not None:
+            self.on_link()
 
     def link_lost(self) -> None:
         """See LinkOwner."""

@@ -61,11 +61,14 @@ def test_nothing_is_formatted_over_another_device(tmp_path: Path) -> None:
 def test_a_first_start_that_was_cut_off_is_gone_on_with(tmp_path: Path) -> None:
     config = Config(data=str(tmp_path / "data"), devices=3, part_power=4)
     first = prepare(config, SeededRandomness(1)).ring
+    assert first
     identity = tmp_path / "data" / "devices" / "d2" / "device.toml"
     before = identity.read_bytes()
     (tmp_path / "data" / "formatted").unlink()
     shutil.rmtree(identity.parent)
-    assert prepare(config, SeededRandomness(2)).ring.cluster_id == first.cluster_id
+    again = prepare(config, SeededRandomness(2)).ring
+    assert again
+    assert again.cluster_id == first.cluster_id
     assert identity.read_bytes() == before
 
 
