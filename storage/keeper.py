@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from runtime.clock import Clock
 from runtime.disk import Disk, DiskFile
+from runtime.errors import AtollError
 from storage import keeper_file, replica
 from storage.admission import refusal
 from storage.contract import BlobReader, BlobWriter, Deliver, DeviceFault
@@ -51,7 +52,7 @@ _OTHER: Final = Failed(Fault.OFFLINE, "a keeper takes no such message: it keeps 
 _NO_BLOBS: Final = "a keeper holds no blobs"
 
 
-class KeeperInUse(Exception):
+class KeeperInUse(AtollError):
     """Another process has the keeper's file."""
 
 

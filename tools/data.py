@@ -93,14 +93,14 @@ def _secret(config: Config, randomness: Randomness) -> bytes:
             text = file.read().strip()
     except OSError as error:
         raise AtollError(f"the cluster secret {path}: {error.strerror}") from error
-    if mode & 0o077:
-        raise AtollError(f"{path} can be read by others (mode {mode:04o}): chmod 600 {path}")
     try:
         secret = bytes.fromhex(text)
     except ValueError as error:
         raise AtollError(f"{path} is not a cluster secret of hex digits") from error
     if len(secret) < SECRET_BYTES:
         raise AtollError(f"{path} has fewer than {SECRET_BYTES} bytes")
+    if mode & 0o077:
+        raise AtollError(f"{path} can be read by others (mode {mode:04o}): chmod 600 {path}")
     return secret
 
 

@@ -238,6 +238,11 @@ class RunningStore:
         self.start()
 
     @property
+    def started(self) -> bool:
+        """Whether it was ever started."""
+        return self._process is not None
+
+    @property
     def runs(self) -> bool:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
