@@ -10,6 +10,7 @@ class DeviceConfig:
     reserve_bytes: room kept for deletes and the index; below it writes are refused as FULL.
     backlog_batches_max: full journal batches (16 MiB each) that may wait before writes are refused.
     compact_below: segments with a smaller share of live bytes are compacted, at compact_bytes_per_s.
+    drop_rows_per_turn: how many rows of a dropped shard are removed per turn of the loop.
     """
 
     segment_bytes: int = 64 * 1024 * 1024
@@ -19,6 +20,7 @@ class DeviceConfig:
     backlog_batches_max: int = 8
     compact_below: float = 0.5
     compact_bytes_per_s: int = 32 * 1024 * 1024
+    drop_rows_per_turn: int = 250
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,6 @@ from storage.types import (
     RowFlag,
 )
 
-SLICE_ROWS: Final = 250
-"""Rows removed per turn of the loop: about a millisecond."""
-
 UNINDEXED_ROWS_MAX: Final = 65_536
 """A drop waits for a checkpoint while the index lacks more rows than this."""
 
@@ -95,11 +92,13 @@ class Eraser:
         journal: Journal,
         on_failure: Callable[[str, BaseException], None],
         on_rows: Callable[[], None],
+        rows_per_turn: int,
     ) -> None:
         self._rows = rows
         self._erasures = erasures
         self._journal = journal
         self._on_rows = on_rows
+        self._rows_per_turn = rows_per_turn
         self._drops: dict[bytes, list[Deliver]] = {}
         self._tasks = TaskOwner("eraser", on_failure)
 
@@ -208,10 +207,10 @@ class Eraser:
 
     def remove_some(self, shard: Shard, start: bytes) -> bytes:
         """Remove some rows of a shard that is being erased; where to go on, b"" when it is empty."""
-        some = list(islice(walk_known(self._rows.index, shard, start), SLICE_ROWS))
+        some = list(islice(walk_known(self._rows.index, shard, start), self._rows_per_turn))
         for name, held in some:
             self._rows.install(shard, name, held, GONE, None)
-        if len(some) == SLICE_ROWS:
+        if len(some) == self._rows_per_turn:
             return some[-1][0] + b"\0"
         shard.erasing = False
         self._rows.touch(shard)

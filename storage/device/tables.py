@@ -63,7 +63,9 @@ class Tables:
         self.payloads = Payloads(disk, journal.files, f"{path}/quarantine", read_lane)
         self.rows = RowTable(index, journal, clock, room, self.payloads, self.usage, self.garbage)
         self.exchange = Exchange(self.rows, journal, room, self.payloads, on_damage, on_failure)
-        self.eraser = Eraser(self.rows, self.erasures, journal, on_failure, on_rows)
+        self.eraser = Eraser(
+            self.rows, self.erasures, journal, on_failure, on_rows, config.drop_rows_per_turn
+        )
         self._overlays = [self.garbage.overlay, self.committed.overlay, self.erasures.overlay]
         self.checkpointer = Checkpointer(
             index,

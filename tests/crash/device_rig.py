@@ -23,6 +23,7 @@ SMALL = DeviceConfig(
     reserve_bytes=1024,
     compact_below=0.9,
     compact_bytes_per_s=1 << 40,
+    drop_rows_per_turn=2,
 )
 """Many segments; checkpoints only when the test asks."""
 

@@ -8,10 +8,13 @@ from typing import Any
 from storage.contract import DeviceFault
 from storage.device.blob_paths import BlobPaths, parse_file_name
 from storage.device.committed import BLOB_COST_BYTES, PLACE
+from storage.device.erasures import PLACE as ERASURE_PLACE
 from storage.device.held import RECORD_COST_BYTES, decode_value, promise_cost, record_cost
 from storage.device.identity import DeviceRefused
 from storage.device.index_contract import OpenIndex, Table, unguard
+from storage.device.record import MIN_RECORD_BYTES
 from storage.device.shards import split_key
+from storage.digests import row_digest
 from storage.types import (
     SEAL_NAME,
     STAMP_BYTES,
@@ -180,6 +183,11 @@ class Restart:
             if {counts.sealed, page.sealed, seal.sealed} != {sealed}:
                 self._fault(shard, "a seal row that does not seal")
             await self._check_page(shard, page)
+            digest = 0
+            for name, version in [*((r.name, r.version) for r in page.rows), (SEAL_NAME, seal.version)]:
+                digest ^= row_digest(name, version) if version != ZERO_VERSION else 0
+            if self.rig.device._tables.rows.shard(shard).digest != digest:
+                self._fault(shard, "a digest that is not of its rows")
 
     async def _check_page(self, shard: bytes, page: Page) -> None:
         versions = {row.name: row.version for row in page.rows}
@@ -241,6 +249,9 @@ def live_bytes(rig: DeviceRig) -> dict[int, int]:
             counted[held.promise_segment] += promise_cost(len(key))
     for hint in tables.garbage.all():
         counted[hint.manifest.segment] += RECORD_COST_BYTES + hint.manifest.length
+    for key, value in tables.index.scan(Table.ERASURES, b"", b""):
+        segment, _, head_bytes = ERASURE_PLACE.unpack(unguard(key, value))
+        counted[segment] += MIN_RECORD_BYTES + head_bytes
     for key, value in tables.index.scan(Table.BLOBS, b"", b""):
         segment, _ = PLACE.unpack_from(unguard(key, value))
         counted[segment] += BLOB_COST_BYTES

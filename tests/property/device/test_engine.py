@@ -12,12 +12,22 @@ from storage.memory import MemoryDevice
 from storage.types import (
     SEAL_NAME,
     ZERO_STAMP,
+    ZERO_VERSION,
     Accept,
     Count,
+    Drop,
+    Forget,
+    Install,
+    Leaves,
+    ListShards,
     Prepare,
+    Pull,
+    PulledRow,
     Read,
     RowMessage,
     Scan,
+    Summarize,
+    Versions,
     Want,
     Write,
 )
@@ -48,7 +58,7 @@ class EngineMachine(RuleBasedStateMachine):
     def start(self) -> None:
         """Open an empty device."""
         self.runner = asyncio.Runner()
-        self.clock = ManualClock(1)
+        self.clock = ManualClock(4000)
         self.twin = MemoryDevice(3, self.clock)
         self.rig: DeviceRig = self.run(DeviceRig.open(RecordingDisk(), self.clock))
 
@@ -126,6 +136,57 @@ class EngineMachine(RuleBasedStateMachine):
         """A range read."""
         self.check((Scan(shard, start, end, limit, digest_only, prefix), b""))
 
+    @rule(
+        shard=SHARDS, name=NAMES, version=st.tuples(COUNTERS, COUNTERS | st.just(0)),
+        earlier=st.lists(COUNTERS, max_size=3, unique=True), promised=COUNTERS | st.just(0),
+        flags=FLAGS, size=SIZES,
+    )  # fmt: skip
+    def install(
+        self, shard: bytes, name: bytes, version: tuple[int, int], earlier: list[int], promised: int,
+        flags: int, size: int,
+    ) -> None:  # fmt: skip
+        """What other replicas know of a row, and a second time."""
+        whole = stamp(version[0]) + (stamp(version[1]) if version[1] else ZERO_STAMP)
+        before = [stamp(number) + ZERO_STAMP for number in sorted(earlier) if number < version[0]]
+        promise = stamp(promised) if promised else ZERO_STAMP
+        payload = payload_of(whole, size)
+        row = PulledRow(name, whole, promise, before, flags, size, b"i", len(payload))
+        only = PulledRow(b"m/1", ZERO_VERSION, promise, [], 0, 0, b"", 0)
+        self.check((Install(shard, [row, only]), payload), (Install(shard, [row]), payload))
+
+    @rule(shard=SHARDS, before=COUNTERS)
+    def reclaim(self, shard: bytes, before: int) -> None:
+        """Forget all that is an old tombstone, and ask the same of all else."""
+        pulled: list[Any] = []
+        self.twin.send(Pull(shard, b"", 100), b"", 1e9, lambda answer, _: pulled.append(answer))
+        rows = [(row.name, row.version) for row in pulled[0].rows]
+        self.check((Forget(shard, rows, before * 1000), b""))
+
+    @rule(shard=SHARDS, version=COUNTERS, size=SIZES)
+    def drop(self, shard: bytes, version: int, size: int) -> None:
+        """A write and a drop right behind it."""
+        whole = stamp(version) + ZERO_STAMP
+        self.check(
+            (Write(shard, b"n", whole, 0, size, b"d"), payload_of(whole, size)), (Drop(shard), b"")
+        )
+
+    @rule(shard=SHARDS, turns=st.integers(0, 8), index=st.booleans(), lose_index=st.booleans())
+    def crash_in_a_drop(self, shard: bytes, turns: int, index: bool, lose_index: bool) -> None:
+        """All of it is there afterwards, or nothing."""
+
+        async def begin() -> None:
+            self.rig.send(Drop(shard))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if index:
+                await self.rig.device.checkpoint()
+
+        self.run(begin())
+        self.crash(lose_index)
+        known = self.run(self.rig.ask(Pull(shard, b"", 100)))
+        if not known.rows:
+            self.twin.send(Drop(shard), b"", 1e9, lambda *_: None)
+
     @rule()
     def checkpoint(self) -> None:
         """Write a checkpoint, and give what follows from it its turn."""
@@ -164,11 +225,14 @@ class EngineMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_and_hints_agree(self) -> None:
-        """Counts, whole pages and garbage are the same."""
+        """Counts, digests, whole pages, all that is known of rows, and garbage are the same."""
         if not hasattr(self, "rig"):
             return
+        self.check((Summarize(5, 1, 0, 2), b""), (ListShards(5, 0, 0), b""))
         for shard in (b"a", b"b/1"):
             self.check((Count(shard), b""), (Scan(shard, b"", b"", 100), b""))
+            self.check((Pull(shard, b"", 100), b""), (Leaves(shard), b""))
+            self.check((Versions(shard, list(range(0, 256, 2)), b"m"), b""))
         mine = self.run(self.rig.device.list_garbage(0, 1000))
         theirs = self.run(self.twin.list_garbage(0, 1000))
         assert [tuple_of(hint) for hint in mine] == [tuple_of(hint) for hint in theirs]
