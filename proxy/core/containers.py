@@ -122,7 +122,7 @@ class Containers:
                 await asyncio.sleep(self._randomness.uniform(0.5, 1.5) * DELETE_WAIT_S)
             else:
                 with contextlib.suppress(ContainerNotEmpty, NoSuchContainer, Superseded):
-                    await self._deletion.carry_out(container)
+                    await self._deletion.carry_on(container)
             container = await self._read(account, name)
         raise Unavailable("the container is being deleted")
 
@@ -300,9 +300,10 @@ class Containers:
             await self._deletion.carry_out(container)
         except Superseded as error:  # another request's deletion tells how ours ends, too
             present = await self._settled(container.account, container.name)
-            if present is None or present.head.id != container.head.id:
+            if present is not None and present.head.id == container.head.id:
+                raise ContainerNotEmpty(container.name) from error
+            if not await self._deletion.carried_out(container, error.nonce):
                 raise NoSuchContainer(container.name) from error
-            raise ContainerNotEmpty(container.name) from error
 
     async def lift_stale_seals(self, container: Container) -> None:
         """See `Deletion.lift_stale_seals`."""

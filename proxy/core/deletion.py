@@ -28,6 +28,10 @@ DELETING: Final = "deleting"
 
 ROWS_PER_PAGE: Final = 1000
 
+ORIGIN_BYTES: Final = 8
+"""The part of a deletion's nonce that it has in common with those who carry it on: who asked for it
+can tell then that it was carried out."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode_container = msgspec.msgpack.Decoder(ContainerHead).decode
 _decode_bucket = msgspec.msgpack.Decoder(BucketHead).decode
@@ -44,6 +48,12 @@ def same_container(row: Versioned, container: Container) -> ContainerHead:
     if head is None or head.id != container.head.id:
         raise NoSuchContainer(container.name)
     return head
+
+
+def _require_own(row: Versioned, deleting: ContainerHead) -> None:
+    """Raise Superseded unless the row still names this very deletion."""
+    if not row.live or _decode_container(row.value.head).nonce != deleting.nonce:
+        raise Superseded
 
 
 def without_move(reshard: Reshard | None) -> Reshard | None:
@@ -71,7 +81,33 @@ class Deletion:
 
         Raises ContainerNotEmpty, NoSuchContainer, Superseded, Unavailable (it stays half way then).
         """
-        head = await self._begin(container)
+        head = await self._begin(container, self._randomness.token(ORIGIN_BYTES))
+        try:
+            await self._go_on(container, head)
+        except Superseded:
+            raise Superseded(head.nonce) from None
+
+    async def carry_on(self, container: Container) -> None:
+        """Carry the deletion that the container's head names to its end, on behalf of who asked for it.
+
+        Raises as `carry_out`; Superseded also where that deletion has ended by now.
+        """
+        origin = container.head.nonce[:ORIGIN_BYTES]
+        await self._go_on(container, await self._begin(container, origin, container.head.nonce))
+
+    async def carried_out(self, container: Container, nonce: bytes) -> bool:
+        """Whether a container that is gone went by the deletion `nonce`, whoever carried it on.
+
+        Raises Unavailable where its name was taken again, so that nobody can tell.
+        """
+        row = await self._rows.read(
+            containers_shard(container.account), container.name.encode(), Want.HEAD
+        )
+        if row.live:
+            raise Unavailable("the container was replaced meanwhile; the outcome is unknown")
+        return row.value.head[:ORIGIN_BYTES] == nonce[:ORIGIN_BYTES]
+
+    async def _go_on(self, container: Container, head: ContainerHead) -> None:
         seal = SealHead(head.deletions, head.nonce, container.account, container.name)
         shards = sealed_shards(head)
         await together(self._seals.set(shard, seal) for shard in shards)
@@ -85,13 +121,20 @@ class Deletion:
 
     # -- the container's row --
 
-    async def _begin(self, container: Container) -> ContainerHead:
-        """Take the row to deleting, by a deletion of our own; the head that it has then."""
-        nonce = self._randomness.token(16)
+    async def _begin(
+        self, container: Container, origin: bytes, found: bytes | None = None
+    ) -> ContainerHead:
+        """Take the row to deleting, by a deletion of our own; the head that it has then.
+
+        found: the nonce of the deletion that is carried on; Superseded where the row has gone on.
+        """
+        nonce = origin + self._randomness.token(16 - ORIGIN_BYTES)
         begun: list[ContainerHead] = []
 
         def decide(row: Versioned) -> Value:
             head = same_container(row, container)
+            if found is not None and head.nonce != found:
+                raise Superseded
             head = msgspec.structs.replace(
                 head,
                 state=DELETING,
@@ -109,16 +152,14 @@ class Deletion:
         nonce = self._randomness.token(16)
 
         def decide(row: Versioned) -> Value:
-            if same_container(row, container).nonce != deleting.nonce:
-                raise Superseded
+            _require_own(row, deleting)
             return Value(0, 0, _encode(msgspec.structs.replace(deleting, state=OPEN, nonce=nonce)), b"")
 
         await self._update_row(container, decide)
 
     async def _bury(self, container: Container, deleting: ContainerHead) -> None:
         def decide(row: Versioned) -> Value:
-            if same_container(row, container).nonce != deleting.nonce:
-                raise Superseded
+            _require_own(row, deleting)
             return tombstone(deleting.nonce)
 
         await self._update_row(container, decide)

@@ -20,7 +20,11 @@ decode_seal = msgspec.msgpack.Decoder(SealHead).decode
 
 
 class Superseded(Exception):
-    """A newer deletion or move of the same container has taken over."""
+    """A newer deletion or move of the same container has taken over. nonce: of which, where it matters."""
+
+    def __init__(self, nonce: bytes = b"") -> None:
+        super().__init__()
+        self.nonce = nonce
 
 
 class _KeepAsIs(Exception):

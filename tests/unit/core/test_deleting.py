@@ -12,6 +12,7 @@ from proxy.core.errors import (
     StoreError,
     Unavailable,
 )
+from proxy.core.seals import Superseded
 from proxy.core.shards import bucket_name_shard, containers_shard
 from proxy.core.types import Container, ListQuery, ObjectAttributes, ObjectInfo
 from storage.faults import Arrive
@@ -260,6 +261,55 @@ def test_two_deletions_at_once_end_like_one_after_the_other() -> None:
 
     for step in range(12):
         run(scene(step * 0.0007))
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_deletion_that_others_carried_on_deletes_nothing_else(anew: bool) -> None:
+    """Its messages are held up until the container is gone, and perhaps another one has its name."""
+
+    async def scene() -> None:
+        world = World()
+        deleter, other = world.proxy(), world.proxy()
+        container = await deleter.create_container("a", "c")
+        late: list[Arrive] = []
+
+        def sealing(_device_id: int, message: Message, arrive: Arrive) -> bool:
+            if type(message) is Prepare and message.name == SEAL_NAME:
+                late.append(arrive)
+                return True
+            return False
+
+        world.links[0].script = sealing
+        deleting = asyncio.ensure_future(outcome(deleter.delete_container(container)))
+        await asyncio.sleep(0.1)
+        with pytest.raises(NoSuchContainer):
+            await other.container("a", "c", fresh=True)
+        if anew:
+            await other.create_container("a", "c")
+        world.links[0].script = None
+        for arrive in late:
+            arrive()
+        assert type(await deleting) is (Unavailable if anew else type(None))
+        if anew:
+            await other.container("a", "c", fresh=True)
+
+    run(scene())
+
+
+def test_a_deletion_that_has_ended_is_not_carried_on() -> None:
+    async def scene() -> None:
+        world = World()
+        store, other = world.proxy(), world.proxy()
+        container = await store.create_container("a", "c")
+        deletion = store._containers._deletion
+        head = await deletion._begin(container, bytes(8))
+        found = Container("a", "c", head)
+        await deletion._reopen(container, head)
+        with pytest.raises(Superseded):
+            await deletion.carry_on(found)
+        await other.container("a", "c", fresh=True)
+
+    run(scene())
 
 
 def test_who_remembers_an_earlier_container_of_that_name_deletes_and_changes_the_present_one() -> None:
