@@ -4,7 +4,23 @@ import argparse
 import sys
 import time
 
+from tests.sim.mutants import MUTANTS, hunt
 from tests.sim.world import Failure, play
+
+
+def _hunt(names: list[str], seeds: range) -> int:
+    """Find a seed for every mutant; 1 where one gets through."""
+    survivors = 0
+    for mutant in MUTANTS:
+        if names and mutant.name not in names:
+            continue
+        failure = hunt(mutant, seeds)
+        if failure is None:
+            survivors += 1
+            print(f"{mutant.name}: SURVIVED {len(seeds)} seeds ({mutant.what})", flush=True)
+        else:
+            print(f"{mutant.name}: seed {failure.seed}, {failure.violation}"[:160], flush=True)
+    return 1 if survivors else 0
 
 
 def main() -> int:
@@ -15,7 +31,10 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--verbose", action="store_true", help="print everything that happens")
     parser.add_argument("--keep-going", action="store_true", help="play the others after a failure")
+    parser.add_argument("--mutants", nargs="*", help="put these bugs in (none named: each of them)")
     options = parser.parse_args()
+    if options.mutants is not None:
+        return _hunt(options.mutants, range(options.first, options.first + options.seeds))
     seeds = (
         [options.seed]
         if options.seed is not None

@@ -45,6 +45,7 @@ class Faults:
         self._down_max_s = rng.choice([1.0, 5.0, 30.0])
         self._skew_s = rng.choice([0.0, 0.05, SKEW_S, SKEW_S])
         self._far = rng.choice(world.nodes) if rng.random() < 0.1 else None
+        self._over = False
         self.gates: list[asyncio.Task[None]] = []
         every: list[tuple[float, Callable[[], Awaitable[None]]]] = [
             (3, self._power_cut), (1, self._power_cut_of_many), (2, self._kill), (1, self._restart),
@@ -62,7 +63,7 @@ class Faults:
 
     def _set_clock(self, node: Node) -> None:
         far = node is self._far
-        span_s = FAR_SKEW_S if far else self._skew_s
+        span_s = FAR_SKEW_S if far and not self._over else self._skew_s
         node.ahead_s = self._rng.uniform(-span_s, span_s)
 
     async def run(self) -> None:
@@ -75,7 +76,8 @@ class Faults:
                 await kind()
 
     async def mend(self) -> None:
-        """All links, disks and processes are good again."""
+        """All links, disks and processes are good again, and no clock is too far off."""
+        self._over = True
         self._world.network.calm()
         for disk in self._world.disks:
             self._mend_disk(disk)
@@ -92,7 +94,7 @@ class Faults:
         if not node.running:
             node.kill()
             await self._start(node)
-        elif any(device.status().offline for device in node.devices.values()):
+        elif node is self._far or any(d.status().offline for d in node.devices.values()):
             await node.stop()
             await self._start(node)
 

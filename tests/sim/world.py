@@ -6,12 +6,13 @@ two runs of one seed can be compared.
 
 import asyncio
 import random
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import xxhash
 
-from proxy.core.errors import NoSuchContainer, NoSuchUpload, Unavailable
+from proxy.core.errors import NoSuchContainer, NoSuchUpload, StoreError, Unavailable
 from proxy.core.policies import policy_named
 from proxy.core.store import CoreStore
 from proxy.core.types import ListQuery, ObjectInfo
@@ -28,6 +29,8 @@ from tests.sim.linearizability import Operation
 from tests.sim.network import Network
 from tests.sim.node import CLUSTER, Node, Settings
 from tests.sim.virtual_time import run
+
+T = TypeVar("T")
 
 GRACE_S = 40.0
 ORPHAN_GRACE_S = 150.0
@@ -241,6 +244,14 @@ class World:
 
     # -- at rest --
 
+    @staticmethod
+    async def _surely(node: Node, act: Callable[[CoreStore], Coroutine[Any, Any, T]]) -> T:
+        """What must succeed now. Violation."""
+        try:
+            return await node.carry_out(act)
+        except StoreError as error:
+            raise Violation("availability", f"at {node.name}: {error!r}") from error
+
     async def _read_everything(self) -> None:
         """From every node: whatever was acknowledged can be read now, whole."""
         for number, node in enumerate(self.nodes):
@@ -277,7 +288,7 @@ class World:
                     except (NoSuchUpload, Unavailable):
                         continue  # it was half way completed, and is now
 
-        await node.carry_out(end)
+        await self._surely(node, end)
 
     async def _tidy(self) -> None:
         """Until the repair workers have left nothing to do."""
@@ -298,7 +309,7 @@ class World:
                 assert isinstance(device, Device)
                 for entry in await device.list_blobs(None, 100_000):
                     held[entry.header.name.id] = held.get(entry.header.name.id, 0) + 1
-        named = await self.nodes[0].carry_out(self._named)
+        named = await self._surely(self.nodes[0], self._named)
         orphans = held.keys() - named
         if orphans:
             return f"{len(orphans)} blobs that no row names"
