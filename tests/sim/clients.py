@@ -43,6 +43,9 @@ PLAIN = ObjectAttributes("text/plain")
 PRESENT = State("there")
 """What a container's own key holds while it exists."""
 
+ACTS = 10
+"""How many kinds of operations on objects clients have."""
+
 PATIENCE_MAX_S = 12.0
 """No client waits longer for an answer: a reader must be done before its blobs are collected."""
 
@@ -106,7 +109,15 @@ class Surroundings(Protocol):
 class Client:
     """One client."""
 
-    def __init__(self, name: str, world: Surroundings, rng: random.Random, pause_max_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        world: Surroundings,
+        rng: random.Random,
+        pause_max_s: float,
+        mix: Sequence[float] = (),
+    ) -> None:
+        """pause_max_s: between bursts. mix: what each act's usual weight is multiplied by."""
         self.name = name
         self._world = world
         self._history = world.history
@@ -116,10 +127,13 @@ class Client:
         self._written = 0
         self._seen: dict[tuple[str, str], Held] = {}
         self.answered = 0
-        self._acts: list[tuple[int, Callable[[Place, str], Coroutine[Any, Any, object]]]] = [
+        acts: list[tuple[int, Callable[[Place, str], Coroutine[Any, Any, object]]]] = [
             (10, self.put), (6, self.create), (6, self.replace), (14, self.get), (4, self.head),
             (5, self.delete), (3, self.take), (3, self.post), (6, self.listing), (3, self.multipart),
         ]  # fmt: skip
+        self._acts = [act for _, act in acts]
+        times = mix or [1.0] * len(acts)
+        self._weights = [weight * by for (weight, _), by in zip(acts, times, strict=True)]
 
     async def work(self, bursts: int, steps: int) -> None:
         """Bursts of operations, and pauses between them."""
@@ -128,7 +142,7 @@ class Client:
                 self._node = self._rng.choice(self._world.nodes)
             for _ in range(steps):
                 await self.step()
-                await asyncio.sleep(self._rng.uniform(0, self._rng.choice([0.01, 0.05, 0.5])))
+                await asyncio.sleep(self._rng.uniform(0, self._rng.choice([0.002, 0.01, 0.05, 0.5])))
             await asyncio.sleep(self._rng.uniform(0, self._pause_max_s))
 
     async def step(self) -> None:
@@ -137,7 +151,7 @@ class Client:
         if place.brief and self._rng.random() < 0.35:
             await self._rng.choice([self.make, self.remove, self.remove, self.look])(place)
             return
-        act = self._rng.choices([act for _, act in self._acts], [weight for weight, _ in self._acts])[0]
+        act = self._rng.choices(self._acts, self._weights)[0]
         await act(place, self._rng.choice(place.keys))
 
     # -- asking --

@@ -21,7 +21,7 @@ from ring.types import Device as Member
 from ring.types import default_placements
 from runtime.config import Config
 from storage.device.engine import Device, DeviceConfig
-from tests.sim.clients import ACCOUNT, PRESENT, Client, Place
+from tests.sim.clients import ACCOUNT, ACTS, PRESENT, Client, Place
 from tests.sim.disk import SimDisk
 from tests.sim.faults import Faults
 from tests.sim.history import History, Violation
@@ -89,8 +89,9 @@ class World:
         self._faults = Faults(self, self._stream())
         self.places = self._places()
         pause_max_s = self._rng.choice([0.5, 3.0, 8.0])
+        mix = [self._rng.choice([0.2, 1.0, 1.0, 4.0]) for _ in range(ACTS)]
         self.clients = [
-            Client(f"c{number}", self, self._stream(), pause_max_s)
+            Client(f"c{number}", self, self._stream(), pause_max_s, mix)
             for number in range(self._rng.randint(3, 6))
         ]
 
