@@ -20,7 +20,7 @@ decode_seal = msgspec.msgpack.Decoder(SealHead).decode
 
 
 class Superseded(Exception):
-    """A newer deletion or move of the same container has taken over. nonce: of which, where it matters."""
+    """A newer deletion or move of the same container has taken over. nonce: of the overtaken one."""
 
     def __init__(self, nonce: bytes = b"") -> None:
         super().__init__()
