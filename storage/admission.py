@@ -27,6 +27,8 @@ from storage.types import (
     ZERO_STAMP,
     Accept,
     BlobHeader,
+    Changed,
+    Clear,
     Failed,
     Fault,
     Forget,
@@ -56,6 +58,8 @@ POWER_MAX: Final = 32
 STAMP_AHEAD_MAX_NS: Final = int(STAMP_AHEAD_MAX_S * 1e9)
 
 RECLAIM_AGE_MIN_NS: Final = int(RECLAIM_AGE_MIN_S * 1e9)
+
+CURSOR_MAX_BYTES: Final = 32
 
 SALT_MAX: Final = 2**64 - 1
 
@@ -88,6 +92,11 @@ def refusal(message: RowMessage, payload_bytes: int, now_ns: int) -> Failed | No
             return _of_leaves(message)
         case Forget():
             return _of_forget(message, now_ns)
+        case Clear():
+            return _of_named(message.rows)
+        case Changed():
+            too_long = len(message.since) > CURSOR_MAX_BYTES
+            return _over("since", CURSOR_MAX_BYTES) if too_long else None
     return None
 
 
@@ -186,13 +195,20 @@ def _of_leaves(message: Versions) -> Failed | None:
 
 
 def _of_forget(message: Forget, now_ns: int) -> Failed | None:
-    if len(message.rows) > FORGET_ROWS_MAX:
-        return Failed(Fault.TOO_LARGE, f"over {FORGET_ROWS_MAX} rows")
-    for name, version in message.rows:
-        if len(name) > NAME_MAX_BYTES or len(version) != VERSION_BYTES:
-            return Failed(Fault.TOO_LARGE, "a name or version out of bounds")
+    if (refused := _of_named(message.rows)) is not None:
+        return refused
     if message.before_ns > now_ns - RECLAIM_AGE_MIN_NS:
         return Failed(Fault.TOO_LARGE, f"nothing younger than {RECLAIM_AGE_MIN_S:.0f} s is forgotten")
+    return None
+
+
+def _of_named(rows: list[tuple[bytes, bytes]]) -> Failed | None:
+    """Of rows by name and version that are to be taken away."""
+    if len(rows) > FORGET_ROWS_MAX:
+        return Failed(Fault.TOO_LARGE, f"over {FORGET_ROWS_MAX} rows")
+    for name, version in rows:
+        if len(name) > NAME_MAX_BYTES or len(version) != VERSION_BYTES:
+            return Failed(Fault.TOO_LARGE, "a name or version out of bounds")
     return None
 
 

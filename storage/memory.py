@@ -26,6 +26,8 @@ from storage.types import (
     BlobGroup,
     BlobHeader,
     BlobName,
+    Changed,
+    Clear,
     Count,
     Counts,
     Drop,
@@ -55,6 +57,10 @@ from storage.types import (
     Versions,
     Want,
     Write,
+)
+
+_OfReplicas = (
+    Summarize | ListShards | Pull | Install | Leaves | Versions | Forget | Drop | Changed | Clear
 )
 
 
@@ -139,7 +145,7 @@ class MemoryDevice:
 
     def _answer_replica(
         self,
-        message: Summarize | ListShards | Pull | Install | Leaves | Versions | Forget | Drop,
+        message: _OfReplicas,
         payload: bytes,
     ) -> tuple[RowAnswer, bytes]:
         match message:
@@ -157,6 +163,11 @@ class MemoryDevice:
                 return self._install(message, payload), b""
             case Forget():
                 memory_shards.forget(self._shard(message.shard), message)
+            case Clear():
+                memory_shards.clear(self._shard(message.shard), message)
+            case Changed():
+                shard = self._shards.setdefault(message.shard, Shard())
+                return memory_shards.changed(shard, message, self._clock.now_ns()), b""
             case Drop():
                 self._drop(message.shard)
         return Ok(), b""

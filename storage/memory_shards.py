@@ -10,6 +10,7 @@ from sortedcontainers import SortedDict
 
 from runtime.clock import stamp_ns
 from storage import replica
+from storage.changes import ChangeLog
 from storage.digests import leaf_digests, leaf_of, place_of, place_range, row_digest
 from storage.types import (
     DAMAGED,
@@ -20,6 +21,9 @@ from storage.types import (
     STAMP_BYTES,
     VERSIONS_ROWS_MAX,
     ZERO_VERSION,
+    Changed,
+    Changes,
+    Clear,
     Forget,
     LeafDigests,
     ListShards,
@@ -58,6 +62,7 @@ class Shard:
         self.live_rows = 0
         self.live_bytes = 0
         self.digest = 0
+        self.changes: ChangeLog | None = None
 
     def get(self, name: bytes) -> Held:
         """A row, NO_ROW where there is none."""
@@ -75,11 +80,17 @@ class Shard:
         self._count(name, self.get(name), -1)
         self._count(name, held, 1)
         self.rows[name] = held
+        self._note(name)
 
     def remove(self, name: bytes) -> None:
         """Forget a row."""
         self._count(name, self.get(name), -1)
         del self.rows[name]
+        self._note(name)
+
+    def _note(self, name: bytes) -> None:
+        if self.changes is not None:
+            self.changes.note(name)
 
     def _count(self, name: bytes, held: Held, sign: int) -> None:
         if held.state.version == ZERO_VERSION:
@@ -202,4 +213,21 @@ def forget(shard: Shard, message: Forget) -> None:
     """See types.Forget."""
     for name, version in message.rows:
         if shard.forgets(name, version, message.before_ns):
+            shard.remove(name)
+
+
+def changed(shard: Shard, message: Changed, now_ns: int) -> Changes:
+    """See types.Changed."""
+    log = shard.changes
+    names = log.since(message.since) if log is not None else None
+    if log is None or log.overflown:
+        log = shard.changes = ChangeLog(now_ns.to_bytes(8, "big"))
+    rows = [(name, shard.get(name).state.version) for name in names or ()]
+    return Changes(rows, log.cursor, names is not None, shard.sealed)
+
+
+def clear(shard: Shard, message: Clear) -> None:
+    """See types.Clear."""
+    for name, version in message.rows:
+        if shard.sealed and name != SEAL_NAME and shard.get(name).state.version == version:
             shard.remove(name)

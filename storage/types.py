@@ -240,6 +240,28 @@ class Drop(msgspec.Struct, frozen=True, array_like=True, tag=14):
     shard: bytes
 
 
+class Changed(msgspec.Struct, frozen=True, array_like=True, tag=15):
+    """Which rows of a shard have changed since `since`, the cursor of an earlier answer? -> Changes
+
+    b"": from now on. The replica remembers that in memory, and not for ever.
+    """
+
+    shard: bytes
+    since: bytes = b""
+
+
+class Clear(msgspec.Struct, frozen=True, array_like=True, tag=16):
+    """Take away rows of a sealed shard, whose rows are elsewhere: those of just these versions,
+    whatever they are. What they name is not garbage. The seal row stays, and so do the rows where there
+    is no seal. -> Ok
+
+    rows: (name, version).
+    """
+
+    shard: bytes
+    rows: list[tuple[bytes, bytes]]
+
+
 RECLAIM_AGE_MIN_S: Final = 3600.0
 """No replica forgets what is younger: far above the longest deadline that a message can carry."""
 
@@ -399,6 +421,19 @@ class VersionList(msgspec.Struct, frozen=True, array_like=True, tag=31):
     next_start: bytes
 
 
+class Changes(msgspec.Struct, frozen=True, array_like=True, tag=33):
+    """The answer to a Changed: (name, version) of rows that changed, as they are now, durable.
+
+    complete: these are all; else the replica does not know. cursor: where to go on. sealed: the shard
+    is, and nothing will change any more.
+    """
+
+    rows: list[tuple[bytes, bytes]]
+    cursor: bytes
+    complete: bool
+    sealed: bool = False
+
+
 RowMessage = (
     Read
     | Write
@@ -414,6 +449,8 @@ RowMessage = (
     | Versions
     | Forget
     | Drop
+    | Changed
+    | Clear
 )
 RowAnswer = (
     Row
@@ -429,6 +466,7 @@ RowAnswer = (
     | Installed
     | LeafDigests
     | VersionList
+    | Changes
 )
 
 

@@ -530,6 +530,8 @@ class QuorumRead:
             return self._refused()
         if self._quorum.hopeless[tally.sealed]:
             return ShardSealed()
+        if tally.complete and tally.sealed:
+            return ShardSealed()  # with one away there is no majority of any answer
         if tally.complete:
             self._faults = tally.faults
             return self._refused() if tally.no else self._again()
@@ -667,7 +669,7 @@ class Update:
         try:
             own = self._decide(best)
         except Exception as reason:
-            return self._refuse(best, reason)
+            return Unknown() if self._before is not None else self._refuse(best, reason)
         self._own, self._base, self._before, self._sent = own, best, None, True
         return self._accept(best, self._own)
 

@@ -46,6 +46,7 @@ from proxy.core.register import (
     Versioned,
     confirmation,
 )
+from proxy.core.transfer import Carry, Promised
 from runtime.clock import Clock, HybridClock
 from runtime.randomness import Randomness
 from storage.types import (
@@ -336,6 +337,22 @@ class Rows:
         """Let the row be decided anew, as it is, under a ballot above all promises."""
         replicas = self._placement.replicas(shard)
         await self._run(Decision(replicas.quorum, self._stamps, shard, name), shard, replicas)
+
+    async def carry(self, shard: bytes, name: bytes, row: Versioned) -> None:
+        """Store a row of another shard as it is (`transfer.py`). Raises Contested."""
+        replicas = self._placement.replicas(shard)
+        machine = Carry(replicas.quorum, self._stamps, shard, name, row)
+        end = await self._run(machine, shard, replicas)
+        if type(end) is Refused:
+            raise end.reason
+
+    async def promised(self, shard: bytes, name: bytes) -> tuple[bytes, Versioned]:
+        """A ballot that a majority has promised, and the newest row that they hold."""
+        replicas = self._placement.replicas(shard)
+        machine = Promised(replicas.quorum, self._stamps, shard, name)
+        end = await self._run(machine, shard, replicas)
+        assert type(end) is Found
+        return machine.ballot, end.row
 
     def poll(self) -> Poll:
         """For questions to several devices that need no machine."""

@@ -45,6 +45,8 @@ from storage.types import (
     BlobGroup,
     BlobHeader,
     BlobName,
+    Changed,
+    Clear,
     Count,
     Drop,
     Failed,
@@ -252,6 +254,8 @@ class Device:
             Versions: exchange.versions,
             Forget: eraser.forget,
             Drop: eraser.drop,
+            Changed: rows.changed,
+            Clear: eraser.clear,
         }
         self._replayed = found.rows
         if damage:

@@ -24,8 +24,10 @@ from storage.device.register import ERASING, RowTable
 from storage.device.shards import Shard
 from storage.device.walk import walk_known
 from storage.types import (
+    SEAL_NAME,
     STAMP_BYTES,
     ZERO_VERSION,
+    Clear,
     Drop,
     Failed,
     Fault,
@@ -131,6 +133,24 @@ class Eraser:
                 and _forgettable(held, version, before_ns)
             ):
                 olds[name] = held
+        self._forget(shard, olds, deadline, deliver)
+
+    def clear(self, message: Clear, _payload: bytes, deadline: float, deliver: Deliver) -> None:
+        """Drop rows of a sealed shard, those that still are what the message says."""
+        shard = self._rows.shard(message.shard)
+        if shard.erasing:
+            deliver(ERASING, b"")
+            return
+        olds = dict[bytes, Held]()
+        for name, version in message.rows if shard.sealed and shard.sealing else ():
+            held = self._rows.newest(shard, name)
+            if held is None or name in shard.pending or name == SEAL_NAME:
+                continue
+            if held.state.version == version != ZERO_VERSION:
+                olds[name] = held
+        self._forget(shard, olds, deadline, deliver)
+
+    def _forget(self, shard: Shard, olds: dict[bytes, Held], deadline: float, deliver: Deliver) -> None:
         if not olds:
             self._journal.follow(Waiter(_OK, deadline, deliver))
             return

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from runtime.clock import Clock
 from storage import replica
+from storage.changes import ChangeLog
 from storage.contract import Deliver
 from storage.device.catalog import ShardCatalog
 from storage.device.garbage import GarbageTable
@@ -45,6 +46,8 @@ from storage.types import (
     SEAL_NAME,
     ZERO_VERSION,
     Accept,
+    Changed,
+    Changes,
     Count,
     Counts,
     Failed,
@@ -330,6 +333,20 @@ class RowTable:
         counts = Counts(shard.rows, shard.size_bytes, shard.sealed)
         deliver(ERASING if shard.erasing else counts, b"")
 
+    def changed(self, message: Changed, _payload: bytes, _deadline: float, deliver: Deliver) -> None:
+        """Tell which rows have changed durably."""
+        shard = self._shards.get(message.shard) or self._load(message.shard)
+        if shard.erasing:
+            deliver(ERASING, b"")
+            return
+        log = shard.changes
+        names = log.since(message.since) if log is not None else None
+        if log is None or log.overflown:
+            log = shard.changes = ChangeLog(self._clock.now_ns().to_bytes(8, "big"))
+        held = ((name, self._durable(shard, name)) for name in names or ())
+        rows = [(name, row.state.version if row is not None else ZERO_VERSION) for name, row in held]
+        deliver(Changes(rows, log.cursor, names is not None, shard.sealed), b"")
+
     def deliver_row(self, shard: Shard, held: Held, want: int, deliver: Deliver) -> None:
         """Answer a row, with as much of it as is wanted."""
         head = held.head if want else b""
@@ -414,6 +431,8 @@ class RowTable:
                 shard.sealing = shard.sealed
         shard.count(name, old, new)
         self._usage.replace(len(shard.prefix) + len(name), old, new)
+        if shard.changes is not None:
+            shard.changes.note(name)
         if replaced is not None:
             assert old is not None
             seq = Position(new.segment, new.offset).seq

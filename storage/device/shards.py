@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
+from storage.changes import ChangeLog
 from storage.device.held import GONE, Held, IndexDamagedError
 from storage.device.index_contract import guard, unguard
 from storage.digests import row_digest
@@ -55,10 +56,12 @@ class Shard:
     digest: see storage/types.py; like the counts, of durable states.
     sealed: by the durable seal row; sealing: by the newest one.
     erasing: all rows are being removed; nothing else is done in the shard until they are.
+    changes: what changed lately, where somebody asks for that.
     """
 
     __slots__ = (
         "active",
+        "changes",
         "digest",
         "dirty",
         "erasing",
@@ -87,6 +90,7 @@ class Shard:
         self.sealing = False
         self.erasing = False
         self.dirty = False
+        self.changes: ChangeLog | None = None
 
     def recent(self, name: bytes) -> Held | None:
         """The durable state of a row, if the index does not have it yet."""

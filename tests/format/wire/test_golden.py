@@ -19,6 +19,9 @@ from storage.types import (
     BlobGroup,
     BlobHeader,
     BlobName,
+    Changed,
+    Changes,
+    Clear,
     Count,
     Counts,
     Drop,
@@ -146,6 +149,15 @@ REPLICA_ANSWERS: list[tuple[m.Call, Any, bytes]] = [
     (m.ROW, VersionList([(b"name", VERSION)], b"next"), b""),
 ]
 
+COPY_REQUESTS: list[tuple[m.Call, Any, bytes]] = [
+    (m.ROW, Changed(b"shard", b"cursor"), b""),
+    (m.ROW, Clear(b"shard", [(b"name", VERSION)]), b""),
+]
+
+COPY_ANSWERS: list[tuple[m.Call, Any, bytes]] = [
+    (m.ROW, Changes([(b"name", VERSION)], b"cursor", True, True), b""),
+]
+
 REPAIR_REQUESTS: list[tuple[m.Call, Any, bytes]] = [
     (m.GROUP_BLOBS, m.GroupBlobs(2**63 + 5, 10, "ec-4-2", 64, 128), b""),
     (m.LIST_GROUP, m.ListGroup(2**63 + 5, 10, "ec-4-2", 77, 3, NAME.id, 100), b""),
@@ -195,6 +207,8 @@ FILES = {
     "v1-node-answers.frames": lambda: answer_frames(NODE_ANSWERS),
     "v1-replica-requests.frames": lambda: request_frames(REPLICA_REQUESTS),
     "v1-replica-answers.frames": lambda: answer_frames(REPLICA_ANSWERS),
+    "v1-copy-requests.frames": lambda: request_frames(COPY_REQUESTS),
+    "v1-copy-answers.frames": lambda: answer_frames(COPY_ANSWERS),
     "v1-repair-requests.frames": lambda: request_frames(REPAIR_REQUESTS),
     "v1-repair-answers.frames": lambda: answer_frames(REPAIR_ANSWERS),
     "v1-handshake.bytes": shaken,
@@ -212,6 +226,7 @@ def test_version_1_is_written_as_it_was(name: str) -> None:
         ("v1-requests.frames", REQUESTS),
         ("v1-node-requests.frames", NODE_REQUESTS),
         ("v1-replica-requests.frames", REPLICA_REQUESTS),
+        ("v1-copy-requests.frames", COPY_REQUESTS),
         ("v1-repair-requests.frames", REPAIR_REQUESTS),
     ],
 )
@@ -231,6 +246,7 @@ def test_version_1_requests_are_read_as_they_were(
         ("v1-answers.frames", ANSWERS),
         ("v1-node-answers.frames", NODE_ANSWERS),
         ("v1-replica-answers.frames", REPLICA_ANSWERS),
+        ("v1-copy-answers.frames", COPY_ANSWERS),
         ("v1-repair-answers.frames", REPAIR_ANSWERS),
     ],
 )
@@ -245,9 +261,11 @@ def test_version_1_answers_are_read_as_they_were(
 
 
 def test_every_row_message_and_answer_has_a_golden_frame() -> None:
-    asked = {type(message) for call, message, _ in REQUESTS + REPLICA_REQUESTS if call is m.ROW}
+    requests = REQUESTS + REPLICA_REQUESTS + COPY_REQUESTS
+    asked = {type(message) for call, message, _ in requests if call is m.ROW}
     assert asked == set(RowMessage.__args__)
-    said = {type(answer) for call, answer, _ in ANSWERS + REPLICA_ANSWERS if call is m.ROW}
+    answers = ANSWERS + REPLICA_ANSWERS + COPY_ANSWERS
+    said = {type(answer) for call, answer, _ in answers if call is m.ROW}
     assert said == set(RowAnswer.__args__)
 
 

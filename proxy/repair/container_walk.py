@@ -1,0 +1,141 @@
+"""Going through all containers: which of them need work is written in their rows.
+
+Each process walks the containers' shards that its own devices hold. A container has three replicas of
+its row, so three processes may meet it: `rank` says whose turn it is first.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Final, NamedTuple, Protocol, cast
+
+import msgspec
+
+from proxy.core.placement import ROWS_PLACEMENT, Placement
+from proxy.core.poll import Poll
+from proxy.core.resharding import ContainerRow
+from proxy.core.types import ContainerHead
+from runtime.clock import Clock
+from storage.types import ListShards, Page, RowFlag, RowMessage, Scan, ShardList
+
+CONTAINERS_PER_PAGE: Final = 200
+ASK_WITHIN_S: Final = 10.0
+
+PARTITIONS_PER_PAGE: Final = 64
+"""After so many partitions a page ends, whatever it holds."""
+
+_decode = msgspec.msgpack.Decoder(ContainerHead).decode
+
+
+class PartitionedRing(Protocol):
+    """What the walk needs of the ring (`ring.lookup.Ring`)."""
+
+    salt: int
+    part_power: int
+
+
+class FoundContainer(NamedTuple):
+    """A container as this process's replica of its row says. rank: the number of that replica."""
+
+    row: ContainerRow
+    head: ContainerHead
+    rank: int
+
+
+class ContainerWalk:
+    """Rounds over the containers whose rows this process's devices hold."""
+
+    def __init__(self, placement: Placement, owned: Iterable[int], clock: Clock) -> None:
+        """owned: ids of the process's devices."""
+        self._placement = placement
+        self._owned = set(owned)
+        self._clock = clock
+        self._round: AsyncIterator[list[FoundContainer]] | None = None
+
+    async def page(self) -> list[FoundContainer] | None:
+        """The next containers, if any; None at the end of a round. A silent device is left out."""
+        if self._round is None:
+            self._round = self._pages()
+        try:
+            return await anext(self._round)
+        except StopAsyncIteration:
+            self._round = None
+            return None
+
+    async def _pages(self) -> AsyncIterator[list[FoundContainer]]:
+        ring = cast(PartitionedRing, self._placement.ring)
+        epoch = self._placement.epoch
+        for partition in range(1 << ring.part_power):
+            if self._placement.epoch != epoch:
+                return  # begin anew with the newer ring
+            ids = self._placement.ring.devices(ROWS_PLACEMENT, partition)
+            mine = [rank for rank, device_id in enumerate(ids) if device_id in self._owned]
+            if mine:
+                message = ListShards(ring.salt, ring.part_power, partition)
+                async for page in self._of_partition(ids[mine[0]], mine[0], message):
+                    yield page
+            if partition % PARTITIONS_PER_PAGE == 0:
+                yield []
+
+    async def _of_partition(
+        self, device_id: int, rank: int, message: ListShards
+    ) -> AsyncIterator[list[FoundContainer]]:
+        more = True
+        while more:
+            answer = await self._ask(device_id, message)
+            if type(answer) is not ShardList:
+                return
+            for shard in answer.shards:
+                if shard.key[:1] == b"c":
+                    async for page in self._of_shard(device_id, rank, shard.key):
+                        yield page
+            more = answer.more
+            if more:
+                message = msgspec.structs.replace(message, after=answer.shards[-1].key)
+
+    async def _of_shard(
+        self, device_id: int, rank: int, shard: bytes
+    ) -> AsyncIterator[list[FoundContainer]]:
+        start, more = b"", True
+        while more:
+            page = await self._ask(device_id, Scan(shard, start, b"", CONTAINERS_PER_PAGE))
+            if type(page) is not Page:
+                return
+            live = (row for row in page.rows if not row.flags & RowFlag.TOMBSTONE)
+            heads = ((row.name, _decode(row.head)) for row in live)
+            yield [FoundContainer(ContainerRow(shard, n, head.id), head, rank) for n, head in heads]
+            start, more = page.covered_to, page.covered_to != b""
+
+    async def _ask(self, device_id: int, message: RowMessage) -> object:
+        device = self._placement.devices.get(device_id)
+        if device is None:
+            return None
+        poll = Poll(self._clock, ASK_WITHIN_S)
+        poll.ask(0, device.at(self._placement.epoch), message)
+        await poll.until(lambda: False)
+        return poll.answers.get(0)
+
+
+class Turns:
+    """Whose turn it is: a process whose replica is not the first waits until nothing happens.
+
+    wait_s: for how long, for each replica before its own.
+    """
+
+    def __init__(self, clock: Clock, wait_s: float) -> None:
+        self._clock = clock
+        self._wait_s = wait_s
+        self._seen: dict[bytes, tuple[bytes, float]] = {}  # container id -> nonce, since when
+
+    def mine(self, found: FoundContainer) -> bool:
+        """Whether to work on a container that needs work."""
+        if found.rank == 0:
+            return True
+        now = self._clock.monotonic()
+        nonce, since = self._seen.get(found.row.id, (b"", now))
+        if nonce != found.head.nonce:
+            self._seen[found.row.id] = (found.head.nonce, now)
+            return False
+        return now - since >= self._wait_s * found.rank
+
+    def forget(self, found: FoundContainer) -> None:
+        """It needs no work."""
+        self._seen.pop(found.row.id, None)
