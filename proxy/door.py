@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from proxy.http import METHODS, VERB
 from runtime.telemetry import Telemetry
 
 SWIFT_ROOTS: Final = frozenset({"v1", "auth", "info", "healthcheck", "endpoints"})
@@ -63,7 +64,8 @@ class Door:
         finally:
             self._ended(request)
             elapsed = time.perf_counter() - begun
-            self._telemetry.request("swift" if swift else "s3", request.method, status, elapsed)
+            verb = request.get(VERB) or (request.method if request.method in METHODS else "other")
+            self._telemetry.request("swift" if swift else "s3", verb, status, elapsed)
 
     def _ended(self, request: web.BaseRequest) -> None:
         self._busy.discard(request.protocol)

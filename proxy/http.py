@@ -25,6 +25,12 @@ READ_BUFFER_BYTES: Final = 1024 * 1024
 HEADER_FIELD_MAX_BYTES: Final = 16 * 1024
 LINE_MAX_BYTES: Final = 16 * 1024
 
+VERB: Final = web.RequestKey("verb", str)
+"""A front end notes here what a request asks for, for the metrics: our own names, never a client's."""
+
+METHODS: Final = frozenset({"COPY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+"""What the metrics call a request of which no front end has noted more."""
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 

@@ -42,7 +42,7 @@ class Reporter:
         self.reach = reach
         self.telemetry = telemetry
         self.clock = clock
-        self._owned = owned
+        self.owned = owned
         self._address = address
         self._keepers = list(keepers)
         self._version = release()
@@ -52,6 +52,7 @@ class Reporter:
         self.progress: Callable[[], Progress] = lambda: Progress(ring().epoch)
         self.census: Callable[[], Census | None] = lambda: None
         self.queues: Callable[[], dict[str, int]] = dict
+        self.quorums: Callable[[], dict[str, int]] = dict
 
     def report(self) -> ProcessReport:
         """All of it, as it is now."""
@@ -76,6 +77,7 @@ class Reporter:
             moving=self.progress(),
             census=self.census(),
             queues=self.queues(),
+            quorums=self.quorums(),
         )
 
     def report_bytes(self) -> bytes:
@@ -85,7 +87,7 @@ class Reporter:
     def _devices(self) -> list[tuple[int, DeviceStatus]]:
         statuses = [
             (number, device.status())
-            for number, device in self._owned.items()
+            for number, device in self.owned.items()
             if isinstance(device, TellsStatus)
         ]
         return [(number, status) for number, status in statuses if isinstance(status, DeviceStatus)]

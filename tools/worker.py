@@ -36,6 +36,7 @@ from runtime.tasks import TaskOwner
 from runtime.telemetry import Telemetry
 from storage.node import NodeFacts
 from tools.admin import Admin
+from tools.census import AGAIN_S, CensusTaker
 from tools.data import Data, device_paths
 from tools.joining import Doors, Joined, Joining
 from tools.peers import is_own
@@ -141,7 +142,7 @@ class _Worker:
         )
         repair.start()
         door = self._door(store)
-        reporter = self._reporter(cluster, repair)
+        reporter = self._reporter(cluster, store, repair)
         elsewhere = cluster.peers.elsewhere
         await Admin(self._config, self._me.workers, reporter, repair, elsewhere).start(stack)
         await cluster.peers.meet()
@@ -191,7 +192,7 @@ class _Worker:
             self._latency.note,
         )
 
-    def _reporter(self, cluster: Joined, repair: Runner) -> Reporter:
+    def _reporter(self, cluster: Joined, store: CoreStore, repair: Runner) -> Reporter:
         """Who says how this process is, to the admin side and to other nodes'."""
         config, peers = self._config, cluster.peers
         reporter = Reporter(
@@ -206,7 +207,15 @@ class _Worker:
         )
         reporter.guards = self._guards.status
         reporter.repair = repair.statuses
-        reporter.queues = lambda: {"peer_calls": peers.outstanding}
+        reporter.progress = cluster.service.progress
+        reporter.quorums = store.rows.outcomes.counts
+        reporter.queues = lambda: {
+            "peer_calls": peers.outstanding,
+            "row_operations": store.rows.waiting,
+        }
+        taker = CensusTaker(reporter.ring, reporter.owned, self._doors.clock, repair.throttle.pace())
+        repair.add(taker, AGAIN_S)
+        reporter.census = lambda: taker.census
         cluster.service.own_report = reporter.report_bytes
         return reporter
 

@@ -301,6 +301,11 @@ class Watch:
         self.hedged = 0
         """Hedges of reads so far."""
 
+    @property
+    def waiting(self) -> int:
+        """Operations under way."""
+        return len(self._pending)
+
     async def wait(self, operation: Waiting) -> None:
         """Until the operation has ended, by answers or by its deadline."""
         loop = asyncio.get_running_loop()

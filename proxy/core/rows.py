@@ -24,6 +24,7 @@ from proxy.core.operations import (
     Watch,
     prompt_first,
 )
+from proxy.core.outcomes import Outcomes
 from proxy.core.placement import Replicas
 from proxy.core.poll import Poll
 from proxy.core.register import (
@@ -139,8 +140,14 @@ class Rows:
         self._clock = clock
         self._randomness = randomness
         self._watch = Watch(clock, note_latency)
+        self.outcomes = Outcomes()
         self._contended = Contended(clock)
         self._no_room_until: dict[bytes, float] = {}  # by shard, on the monotonic clock
+
+    @property
+    def waiting(self) -> int:
+        """Operations that wait for devices now."""
+        return self._watch.waiting
 
     async def _run(
         self,
@@ -164,8 +171,10 @@ class Rows:
         while _stale(end) and self._clock.monotonic() < operation.deadline:
             await self._placement.newer(replicas.epoch, EPOCH_PAUSE_S)
             replicas = self.replicas(shard)
+            self.outcomes.renewed(machine)
             operation.renew(replicas)
             end = await self._end_of(operation)
+        self.outcomes.ended(machine, end)
         if type(end) is ShardSealed:
             raise SealedShard(end.version, end.sent)
         if type(end) is Unknown or (type(end) is Undone and not undone):
@@ -254,6 +263,7 @@ class Rows:
         if replicas.quorum.size == AGREEING_OF and not replicas.joint:
             row = await self._read_agreeing(replicas, shard, name, want)
             if row is not None:
+                self.outcomes.reads_agreed += 1
                 return row
         machine = QuorumRead(replicas.quorum, self._stamps, shard, name, want)
         end = await self._run(machine, shard, replicas)
@@ -274,6 +284,7 @@ class Rows:
         if not write.over:
             await self._watch.wait(write)
         if write.stored:
+            self.outcomes.writes_agreed += 1
             return version
         self._note_room(shard, write.answers)
         if any(type(answer) is No for answer in write.answers):

@@ -17,6 +17,7 @@ from proxy.auth.types import RequestView
 from proxy.auth.users import UserDirectory
 from proxy.core.contract import Store
 from proxy.core.types import Container
+from proxy.http import VERB
 from proxy.s3 import (
     account,
     attributes,
@@ -131,6 +132,7 @@ class S3App:
             refuse_absent(request.amz)
         if route is None:
             return await self._serve_other(request)
+        request.http[VERB] = route.handler.__name__
         container = await bucket_for(
             self._context, request, request.bucket, route.access, fresh=route.fresh
         )
@@ -157,8 +159,10 @@ class S3App:
             raise NotAuthorized
         match request.method, request.level, request.sub:
             case "GET", 0, "":
+                request.http[VERB] = "list_buckets"
                 return await account.list_buckets(self._context, request)
             case "PUT", 1, "":
+                request.http[VERB] = "create_bucket"
                 return await bucket.create_bucket(self._context, request)
         raise unknown_call(request.method, request.level, request.sub)
 

@@ -14,7 +14,7 @@ from proxy.auth.tempauth import TempAuth, login_of
 from proxy.auth.users import UserDirectory
 from proxy.core.contract import Store
 from proxy.core.errors import NoSuchContainer
-from proxy.http import split_target
+from proxy.http import METHODS, VERB, split_target
 from proxy.swift import cors, info, tempurl
 from proxy.swift.access import Caller, Grant
 from proxy.swift.account import account
@@ -154,6 +154,7 @@ class SwiftApp:
     # -- accounts, containers, objects --
 
     async def _answer(self, request: SwiftRequest) -> web.StreamResponse:
+        request.http[VERB] = _verb(request)
         if request.method == "OPTIONS":
             return await cors.answer_options(self._store, request)
         request.common.update(await cors.headers_for_origin(self._store, request))
@@ -214,3 +215,14 @@ class SwiftApp:
         except NoSuchContainer:
             return {}
         return found.head.meta
+
+
+def _verb(request: SwiftRequest) -> str:
+    """What the metrics call it: get_object, put_container, bulk_delete."""
+    if request.method == "PUT" and "extract-archive" in request.query:
+        return "extract_archive"
+    if "bulk-delete" in request.query:
+        return "bulk_delete"
+    target = request.target
+    level = "object" if target.name else "container" if target.container else "account"
+    return f"{request.method.lower()}_{level}" if request.method in METHODS else "other"

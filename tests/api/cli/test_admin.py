@@ -36,6 +36,18 @@ def test_every_request_is_counted_whichever_worker_answered(store: RunningStore)
     assert healthchecks(store) == before + 10
 
 
+def test_a_request_is_counted_by_what_it_asks_for(store: RunningStore) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", store.port, timeout=30)
+    with contextlib.closing(connection):
+        for method, path in (("GET", "/v1/AUTH_x/c/o"), ("PUT", "/v1/AUTH_x/c"), ("MADEUP", "/x")):
+            connection.request(method, path)
+            connection.getresponse().read()
+    text = store.ask_admin("/metrics").decode()
+    assert 'verb="get_object"' in text
+    assert 'verb="put_container"' in text
+    assert "MADEUP" not in text  # or anybody could fill the memory with series
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
