@@ -11,10 +11,16 @@ from typing import Final, Protocol
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from proxy.http import METHODS, VERB
+from proxy.admission import Admission
+from proxy.core.errors import Overloaded
+from proxy.http import METHODS, READ_BUFFER_BYTES, TURN, VERB, content_length
 from runtime.telemetry import Telemetry
+from storage.types import INLINE_MAX_BYTES
 
 SWIFT_ROOTS: Final = frozenset({"v1", "auth", "info", "healthcheck", "endpoints"})
+HEALTH_CHECK: Final = "/healthcheck"
+BODY_BUFFER_BYTES: Final = 2 * READ_BUFFER_BYTES
+"""aiohttp stops reading from a socket when it holds this much of a body."""
 ANSWER_WITHIN_S: Final = 1.0
 """What a drained request's answer may take to be sent."""
 _ROOTS_ALONE: Final = frozenset({"info", "healthcheck"})
@@ -27,6 +33,9 @@ class FrontEnd(Protocol):
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request, errors included."""
+
+    def refused(self, request: web.BaseRequest, error: Exception) -> web.StreamResponse:
+        """The answer to a request that was refused before it was looked at."""
 
 
 def is_swift(target: str, authorization: str) -> bool:
@@ -44,9 +53,10 @@ class Door:
     """Handles every request of one worker's public port."""
 
     def __init__(self, s3: FrontEnd, swift: FrontEnd, telemetry: Telemetry) -> None:
-        self._s3 = s3.handle
-        self._swift = swift.handle
+        self._s3 = s3
+        self._swift = swift
         self._telemetry = telemetry
+        self.admission = Admission(telemetry.event)
         self._busy: set[object] = set()  # connections with a request under way
         self._draining = False
         self._finished = asyncio.Event()
@@ -58,7 +68,7 @@ class Door:
         self._busy.add(request.protocol)
         status = 499  # the client went away before there was an answer
         try:
-            response = await (self._swift if swift else self._s3)(request)
+            response = await self._admit(request, self._swift if swift else self._s3)
             status = response.status
             return response
         finally:
@@ -66,6 +76,26 @@ class Door:
             elapsed = time.perf_counter() - begun
             verb = request.get(VERB) or (request.method if request.method in METHODS else "other")
             self._telemetry.request("swift" if swift else "s3", verb, status, elapsed)
+
+    async def _admit(self, request: web.BaseRequest, to: FrontEnd) -> web.StreamResponse:
+        """Wait for a turn, and end it with the request. A check of health needs none."""
+        if request.raw_path == HEALTH_CHECK:
+            return await to.handle(request)
+        length = content_length(request)
+        buffered = BODY_BUFFER_BYTES if length is None else min(length, BODY_BUFFER_BYTES)
+        try:
+            slot = await self.admission.enter(buffered)
+        except Overloaded as error:
+            return to.refused(request, error)
+        try:
+            if buffered > INLINE_MAX_BYTES:
+                slot.stream()
+            request[TURN] = slot
+            return await to.handle(request)
+        except Overloaded as error:
+            return to.refused(request, error)
+        finally:
+            slot.end()
 
     def _ended(self, request: web.BaseRequest) -> None:
         self._busy.discard(request.protocol)

@@ -7,11 +7,12 @@ middleware. `proxy/door.py` owns the listening port and picks the front end.
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 
 from proxy.core.errors import IncompleteBody, SlowBody
+from storage.types import INLINE_MAX_BYTES
 
 BODY_IDLE_MAX_S: Final = 60.0
 """A client that sends nothing of its body for this long is given up."""
@@ -63,11 +64,54 @@ def send_continue(request: web.BaseRequest) -> None:
         request.transport.write(_CONTINUE)
 
 
+class Turn(Protocol):
+    """A request's turn among all others (`proxy/admission.py`)."""
+
+    def pause(self) -> None:
+        """From now on the request waits for its client."""
+
+    def resume(self) -> None:
+        """It goes on."""
+
+    def stream(self) -> None:
+        """Its body or answer is a stream. Raises Overloaded."""
+
+
+class _Always:
+    """The turn of a request that nobody has to admit."""
+
+    def pause(self) -> None:
+        """Nobody waits for it."""
+
+    def resume(self) -> None:
+        """Nobody has it."""
+
+    def stream(self) -> None:
+        """There is always room."""
+
+
+_ALWAYS: Final = _Always()
+TURN: Final = "turn"
+"""Under this key a request keeps its turn."""
+
+
+def turn_of(request: web.BaseRequest) -> Turn:
+    """The turn that the door has given to a request."""
+    turn: Turn = request.get(TURN, _ALWAYS)
+    return turn
+
+
+def begin_stream(request: web.BaseRequest) -> None:
+    """Take note of a body or answer that does not fit a row. Raises Overloaded."""
+    turn_of(request).stream()
+
+
 class IncomingBody:
     """The raw body of a request, as a `proxy.core.types.Body` without checksums of its own."""
 
     def __init__(self, request: web.BaseRequest, *, idle_s: float = BODY_IDLE_MAX_S) -> None:
         self._request = request
+        self._turn = turn_of(request)
         self._idle_s = idle_s
         self._expecting = "Expect" in request.headers
         self.size_bytes = content_length(request)
@@ -80,6 +124,7 @@ class IncomingBody:
     async def read(self) -> bytes:
         """The next piece, b"" at the end. Raises SlowBody, IncompleteBody."""
         self._begin()
+        self._turn.pause()
         try:
             async with asyncio.timeout(self._idle_s):
                 if self.size_bytes is None:
@@ -94,6 +139,8 @@ class IncomingBody:
             if type(error).__module__.startswith("aiohttp"):
                 raise IncompleteBody from error
             raise
+        finally:
+            self._turn.resume()
 
     async def read_all(self) -> bytes:
         """The whole body; for small ones. Raises as `read`."""
@@ -123,9 +170,11 @@ async def send_stream(
 ) -> web.StreamResponse:
     """Send `length` bytes. The first piece is fetched before the status line goes out, so that an
     object that cannot be read is an error of its own and not a broken answer; a later fault closes
-    the connection short of the announced length.
+    the connection short of the announced length. Raises Overloaded.
     """
     async with aclosing(pieces):
+        if length > INLINE_MAX_BYTES:
+            begin_stream(request)
         return await _send_all(request, status, headers, length, pieces)
 
 
@@ -141,15 +190,16 @@ async def _send_all(
         raise ShortBodyError(f"none of {length} bytes")
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = length
+    turn = turn_of(request)
     try:
         await response.prepare(request)
         left = length
         if first is not None:
             left -= len(first)
-            await _send(response, first)
+            await _send(turn, response, first)
             async for piece in pieces:
                 left -= len(piece)
-                await _send(response, piece)
+                await _send(turn, response, piece)
         if left:
             raise ShortBodyError(f"all but {left} of {length} bytes")
         async with asyncio.timeout(SEND_IDLE_MAX_S):
@@ -161,6 +211,10 @@ async def _send_all(
     return response
 
 
-async def _send(response: web.StreamResponse, piece: memoryview) -> None:
-    async with asyncio.timeout(SEND_IDLE_MAX_S):
-        await response.write(piece)
+async def _send(turn: Turn, response: web.StreamResponse, piece: memoryview) -> None:
+    turn.pause()
+    try:
+        async with asyncio.timeout(SEND_IDLE_MAX_S):
+            await response.write(piece)
+    finally:
+        turn.resume()

@@ -19,6 +19,11 @@ BODY_MAX_S: Final = 2 * 86400.0
 """A body that takes longer is given up: the collector must be able to tell an orphan from it."""
 
 
+STORING_MAX: Final = 32
+"""Segments of one worker that are coded and sent to devices at once: each takes up to some 10 MiB until
+its devices have it. The other bodies wait, and their clients with them."""
+
+
 class Taken(NamedTuple):
     """A body that was taken in whole. Either `data` holds it, or `blobs` do."""
 
@@ -39,6 +44,7 @@ class Intake:
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
+        self._storing = asyncio.Semaphore(STORING_MAX)
 
     async def take(self, body: Body, policy: Policy, owner: Owner, md5: str) -> Taken:
         """Read the whole body and store what is too large to be inline.
@@ -64,7 +70,7 @@ class Intake:
     async def _stream(
         self, segments: "_Segments", first: Buffer, policy: Policy, owner: Owner, md5: str
     ) -> Taken:
-        writer = _Writer(self._blobs, policy, owner)
+        writer = _Writer(self._blobs, policy, owner, self._storing)
         try:
             async with asyncio.timeout(BODY_MAX_S):
                 await writer.consume(segments, first)
@@ -125,10 +131,11 @@ class _Segments:
 class _Writer:
     """Segments into blobs: MD5 and devices work on one segment while the next one arrives."""
 
-    def __init__(self, blobs: Blobs, policy: Policy, owner: Owner) -> None:
+    def __init__(self, blobs: Blobs, policy: Policy, owner: Owner, storing: asyncio.Semaphore) -> None:
         self._blobs = blobs
         self._policy = policy
         self._owner = owner
+        self._storing = storing
         self._sink: BlobSink | None = None
         self._made: list[BlobSink] = []
         self._commit: Ahead[None] = Ahead("commit blob")
@@ -154,7 +161,9 @@ class _Writer:
     async def _store(self, segment: Buffer) -> None:
         sink = await self._room()
         loop = asyncio.get_running_loop()
-        await asyncio.gather(loop.run_in_executor(None, self.md5.update, segment), sink.write(segment))
+        async with self._storing:
+            md5 = loop.run_in_executor(None, self.md5.update, segment)
+            await asyncio.gather(md5, sink.write(segment))
 
     async def _room(self) -> BlobSink:
         """The present blob, or the next one where it is full."""

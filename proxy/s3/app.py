@@ -122,6 +122,10 @@ class S3App:
         except Exception as error:
             return _refused(request, error)
 
+    def refused(self, http: web.BaseRequest, error: Exception) -> web.StreamResponse:
+        """The answer to a request that was refused before it was looked at."""
+        return _refused(S3Request(http, self._clock.now_ns()), error)
+
     async def _serve(self, request: S3Request) -> web.StreamResponse:
         read_target(request, self._domains)
         read_headers(request)

@@ -94,6 +94,12 @@ class SwiftApp:
             gone = SwiftError(CLIENT_GONE) if isinstance(error, CLIENT_LEFT) else error
             return error_response(request, answer_for(gone), common)
 
+    def refused(self, request: web.BaseRequest, error: Exception) -> web.StreamResponse:
+        """The answer to a request that was refused before it was looked at."""
+        trans_id = self._trans_id(self._clock.now_ns())
+        common = {"X-Trans-Id": trans_id, "X-Openstack-Request-Id": trans_id}
+        return error_response(request, answer_for(error), common)
+
     def _trans_id(self, now_ns: int) -> str:
         """`tx`, 21 random hex digits, `-`, the time in 10: the form that Swift's clients know."""
         digits = self._randomness.token(_TRANS_ID_BYTES).hex()[:21]
