@@ -113,13 +113,22 @@ class Joining:
         if ring is None:
             return None
         membership = Membership(
-            data.ring_file, doors.disk, own, peers, guards, self._fence, self._service
+            data.ring_file,
+            doors.disk,
+            own,
+            peers,
+            guards,
+            self._fence,
+            self._service,
+            doors.clock,
         )
         await membership.prepare(ring)
+        await membership.empty_newcomers(ring)
         await membership.keep(ring)
         self._fence.epoch = ring.epoch
         placement = Placement(ring, membership.clients, membership.policies)
-        adoption = Adoption(ring, self._fence, placement, membership, membership.let_go)
+        adoption = Adoption(ring, self._fence, placement, membership)
+        adoption.on_adopted.append(membership.let_go)
         follower = Follower(
             ring.epoch,
             register,

@@ -6,8 +6,10 @@ longer names.
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping
 
+from proxy.cluster.newcomers import NotEmptied, empty, newcomers
 from proxy.core.guard import Guards
 from proxy.core.policies import policy_named
 from proxy.core.types import Policy
@@ -15,13 +17,16 @@ from ring.file import encode
 from ring.lookup import Ring
 from ring.types import ROWS
 from ring.types import Device as Member
+from runtime.clock import Clock
 from runtime.disk import Disk
 from storage.contract import DeviceClient, RowDevice
 from storage.fence import Fence, FencedDevice
 from tools.node_service import WorkerService
 from tools.own_devices import OwnDevices
 from tools.peers import Peers
-from tools.ring_file import keep_ring
+from tools.ring_file import NEWCOMER_FILE, begun_in, keep_ring, note_begun
+
+log = logging.getLogger("atoll")
 
 
 class Membership:
@@ -37,6 +42,7 @@ class Membership:
         guards: Guards,
         fence: Fence,
         service: WorkerService,
+        clock: Clock,
     ) -> None:
         self.clients: dict[int, DeviceClient] = {}
         self.policies: dict[str, Policy] = {}
@@ -47,6 +53,7 @@ class Membership:
         self._guards = guards
         self._fence = fence
         self._service = service
+        self._clock = clock
         self._members: dict[int, Member] = {}
 
     # -- RingHost ----------------------------------------------------------------------------------
@@ -68,6 +75,31 @@ class Membership:
         if self._peers.owns(member):
             return FencedDevice(self._own.devices[member.id], self._fence)
         return self._peers.device(member)
+
+    async def empty_newcomers(self, ring: Ring) -> None:
+        """See RingHost.empty_newcomers; at a start as well, for those that have not begun yet.
+
+        One that is offline has taken nothing in this epoch: the next start empties it.
+        """
+        for device_id, partitions in self._new_here(ring).items():
+            path = f"{ring.device(device_id).path}/{NEWCOMER_FILE}"
+            if await asyncio.to_thread(begun_in, path, self._disk) == ring.epoch:
+                continue
+            try:
+                await empty(self._own.devices[device_id], ring, partitions, self._clock)
+            except NotEmptied as error:
+                if not error.offline:
+                    raise
+                log.error("%s; it stays offline", error)
+                continue
+            await asyncio.to_thread(note_begun, path, ring.epoch, self._disk)
+
+    def _new_here(self, ring: Ring) -> dict[int, list[int]]:
+        """The partitions that this ring brings, by our device."""
+        found: dict[int, list[int]] = {}
+        for device_id, partition in newcomers(ring, self._own.devices):
+            found.setdefault(device_id, []).append(partition)
+        return found
 
     async def keep(self, ring: Ring) -> None:
         """See RingHost.keep."""

@@ -1,63 +1,81 @@
 """Makes the repair workers of one process and the runner that they run in."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from proxy.core.owners import Owners
 from proxy.core.placement import Placement
 from proxy.core.rows import Rows
 from proxy.core.store import CoreStore
-from proxy.repair import audit, collect, mend, sweep
+from proxy.repair import audit, collect, leftovers, mend, sweep
 from proxy.repair.runner import Runner
 from proxy.repair.throttle import ForegroundLatency, Throttle
+from ring.lookup import Ring
 from runtime.clock import Clock, HybridClock
 from runtime.config import Config
 from runtime.randomness import Randomness
 from runtime.tasks import TaskOwner
 from storage.contract import DeviceClient
 from storage.device.engine import Device
+from tools.changing import Away
 
 
-def repair_workers(
-    config: Config,
-    store: CoreStore,
-    placement: Placement,
-    owned: Iterable[DeviceClient],
-    stamps: HybridClock,
-    latency: ForegroundLatency,
-    clock: Clock,
-    randomness: Randomness,
-    tasks: TaskOwner,
-) -> Runner:
-    """All workers of this process; `owned` are its devices. Its own rows' latency is no request's."""
-    throttle = Throttle(latency, clock, config.repair_latency_factor)
-    runner = Runner(tasks, throttle, clock, randomness)
-    rows = Rows(placement, stamps, clock, randomness)
-    owners = Owners(rows)
-    runner.add(mend.Mending(store.mender, clock, throttle.pace()), mend.LOOK_AGAIN_S)
-    for device in owned:
-        runner.add(
-            collect.Collector(
-                device,
-                owners,
-                store.blobs,
-                clock,
-                throttle.pace(),
-                config.collect_grace_s,
-            ),
-            collect.look_again_s(config.collect_grace_s),
+class RepairWorkers:
+    """The workers of one process: made per device, as devices come and go."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: CoreStore,
+        placement: Placement,
+        ring: Callable[[], Ring],
+        stamps: HybridClock,
+        latency: ForegroundLatency,
+        clock: Clock,
+        randomness: Randomness,
+        tasks: TaskOwner,
+    ) -> None:
+        throttle = Throttle(latency, clock, config.repair_latency_factor)
+        self.runner = Runner(tasks, throttle, clock, randomness)
+        self._config = config
+        self._store = store
+        self._placement = placement
+        self._ring = ring
+        self._clock = clock
+        self._owners = Owners(Rows(placement, stamps, clock, randomness))
+        self._leftovers: dict[int, leftovers.Leftovers] = {}
+        self.runner.add(mend.Mending(store.mender, clock, throttle.pace()), mend.LOOK_AGAIN_S)
+
+    def follow(self, owned: Iterable[DeviceClient]) -> None:
+        """There is another ring: work on these devices from now on, and on no others."""
+        devices = {device.device_id: device for device in owned}
+        for device_id in self._leftovers.keys() - devices.keys():
+            del self._leftovers[device_id]
+            self.runner.drop(f"d{device_id}")
+        for device_id in devices.keys() - self._leftovers.keys():
+            self._add(devices[device_id])
+        self.runner.look()
+
+    def _add(self, device: DeviceClient) -> None:
+        config, clock, pace = self._config, self._clock, self.runner.throttle.pace
+        grace_s, orphan_grace_s = config.collect_grace_s, config.orphan_grace_s
+        left = leftovers.Leftovers(device, self._ring, self._placement, clock, pace())
+        self._leftovers[device.device_id] = left
+        self.runner.add(left, leftovers.LOOK_AGAIN_S)
+        self.runner.add(
+            collect.Collector(device, self._owners, self._store.blobs, clock, pace(), grace_s),
+            collect.look_again_s(grace_s),
         )
-        runner.add(
+        self.runner.add(
             audit.Auditor(
-                device,
-                owners,
-                clock,
-                throttle.pace(audit.BLOBS_PER_S),
-                config.collect_grace_s,
-                config.orphan_grace_s,
+                device, self._owners, clock, pace(audit.BLOBS_PER_S), grace_s, orphan_grace_s
             ),
-            audit.again_s(config.orphan_grace_s),
+            audit.again_s(orphan_grace_s),
         )
         if isinstance(device, Device):
             files = device.blobs.sweep
-            runner.add(sweep.Sweeper(device.device_id, files, clock, throttle.pace()), sweep.AGAIN_S)
-    return runner
+            self.runner.add(sweep.Sweeper(device.device_id, files, clock, pace()), sweep.AGAIN_S)
+
+    def away(self, epoch: int) -> Away:
+        """What is not at home on these devices; what was not looked at in this epoch yet counts."""
+        left = [worker.left for worker in self._leftovers.values()]
+        return Away(leftovers=sum(one.partitions if one.epoch == epoch else 1 for one in left))

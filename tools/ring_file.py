@@ -6,11 +6,15 @@ a ring writes it, and one that comes later finds it there.
 
 import fcntl
 import os
+from typing import Final
 
 from ring.errors import RingFileMissing
 from ring.file import decode, read_bytes, write_bytes
 from ring.lookup import Ring
 from runtime.disk import Disk
+
+NEWCOMER_FILE: Final = "newcomer"
+"""In a device's directory: the epoch in which it last began as a newcomer, in decimal digits."""
 
 
 def keep_ring(data: bytes, epoch: int, path: str, disk: Disk) -> None:
@@ -31,3 +35,17 @@ def kept_ring(path: str, disk: Disk) -> Ring | None:
         return decode(read_bytes(path, disk, "ring"))
     except RingFileMissing:
         return None
+
+
+def begun_in(path: str, disk: Disk) -> int:
+    """The epoch in a newcomer file, 0 where there is none. Blocks. OSError."""
+    try:
+        text = read_bytes(path, disk, "newcomer file")
+    except RingFileMissing:
+        return 0
+    return int(text) if text.isdigit() else 0
+
+
+def note_begun(path: str, epoch: int, disk: Disk) -> None:
+    """Durably write a newcomer file. Blocks. OSError."""
+    write_bytes(b"%d" % epoch, path, disk)

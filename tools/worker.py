@@ -16,11 +16,15 @@ from typing import Final
 import uvloop
 
 from proxy.auth.user_file import FileUsers
+from proxy.cluster.settle import Settler
 from proxy.core.breaker import State as BreakerState
 from proxy.core.guard import Guards
 from proxy.core.placement import Placement
+from proxy.core.rows import Rows
 from proxy.core.store import CoreStore
 from proxy.door import Door
+from proxy.repair import ring_change
+from proxy.repair.ring_change import RingChange
 from proxy.repair.runner import Runner
 from proxy.repair.throttle import ForegroundLatency
 from proxy.s3.app import S3App
@@ -37,12 +41,13 @@ from runtime.telemetry import Telemetry
 from storage.node import NodeFacts
 from tools.admin import Admin
 from tools.census import AGAIN_S, CensusTaker
+from tools.changing import Changing
 from tools.data import Data, device_paths
 from tools.joining import Doors, Joined, Joining
 from tools.peers import is_own
 from tools.public_port import listen
 from tools.reach import ProcessName, Reach
-from tools.repairing import repair_workers
+from tools.repairing import RepairWorkers
 from tools.reporter import Reporter
 
 SWITCH_INTERVAL_S: Final = 0.001
@@ -127,20 +132,29 @@ class _Worker:
         self, stack: contextlib.AsyncExitStack, cluster: Joined, ready: Callable[[], None]
     ) -> None:
         errands = self._task_owner(stack)  # ended before what they work on
-        errands.spawn("follow the ring", cluster.follower.run())
         store = self._store(cluster.placement, errands)
-        repair = repair_workers(
+        workers = RepairWorkers(
             self._config,
             store,
             cluster.placement,
-            cluster.membership.own.values(),
+            lambda: cluster.adoption.ring,
             self._doors.stamps,
             self._latency,
             self._doors.clock,
             self._doors.randomness,
             errands,
         )
+        repair = workers.runner
+        changing = self._changing(cluster, workers, errands)
+
+        async def go_on(ring: Ring) -> None:
+            workers.follow(cluster.membership.own.values())
+            await changing.adopted(ring)
+
+        await go_on(cluster.adoption.ring)
+        cluster.adoption.on_adopted.append(go_on)
         repair.start()
+        errands.spawn("follow the ring", cluster.follower.run())
         door = self._door(store)
         reporter = self._reporter(cluster, store, repair)
         elsewhere = cluster.peers.elsewhere
@@ -191,6 +205,40 @@ class _Worker:
             self._config.part_min_bytes,
             self._latency.note,
         )
+
+    def _changing(self, cluster: Joined, workers: RepairWorkers, tasks: TaskOwner) -> Changing:
+        """This worker's part in ring changes; on a keeper node worker 0 carries them on."""
+        doors, membership = self._doors, cluster.membership
+        rows = Rows(cluster.placement, doors.stamps, doors.clock, doors.randomness)
+        settler = Settler(
+            cluster.placement,
+            rows,
+            membership.own_at,
+            cluster.adoption.ring.salt,
+            doors.clock,
+            self._ring_problem,
+        )
+        changing = Changing(
+            settler,
+            membership.own,
+            lambda: cluster.peers.by_name().values(),
+            workers.away,
+            lambda: cluster.service.epoch,
+            doors.clock,
+            tasks,
+        )
+        cluster.service.how_far = changing.progress
+        if self._me.worker == 0 and self._config.keeps:
+            change = RingChange(
+                cluster.register,
+                lambda: cluster.adoption.ring,
+                changing.everyone,
+                doors.clock,
+                workers.runner.throttle.pace(),
+                cluster.follower.poke,
+            )
+            workers.runner.add(change, ring_change.LOOK_AGAIN_S)
+        return changing
 
     def _reporter(self, cluster: Joined, store: CoreStore, repair: Runner) -> Reporter:
         """Who says how this process is, to the admin side and to other nodes'."""

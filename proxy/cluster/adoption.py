@@ -20,7 +20,10 @@ class RingHost(Protocol):
     """What a process does for a new ring beside its fence."""
 
     async def prepare(self, ring: Ring) -> None:
-        """Reach the ring's devices, open new ones of our own, empty newcomers (`newcomers.py`).
+        """Reach the ring's devices, open new ones of our own. May be repeated."""
+
+    async def empty_newcomers(self, ring: Ring) -> None:
+        """Empty our devices where this ring makes them newcomers (`newcomers.py`).
 
         Comes before `keep`: a newcomer that crashes in between is emptied again, one that has begun to
         take writes in this epoch never is.
@@ -42,20 +45,21 @@ class Adoption:
         fence: Fence,
         placement: Placement,
         host: RingHost,
-        on_adopted: Callable[[Ring], Awaitable[None]],
     ) -> None:
-        """on_adopted: told of each ring once it is in use. The first one is in use already."""
+        """The first ring is in use already."""
         self.ring = ring
+        self.on_adopted: list[Callable[[Ring], Awaitable[None]]] = []
+        """Told of each ring, in this order, once it is in use."""
         self._fence = fence
         self._placement = placement
         self._host = host
-        self._on_adopted = on_adopted
 
     async def adopt(self, ring: Ring) -> None:
         """Go on in `ring`, unless it is not newer. Cancelled or failed, the fence is as it was."""
         if ring.epoch <= self.ring.epoch:
             return
         await self._host.prepare(ring)
+        await self._host.empty_newcomers(ring)
         await self._host.keep(ring)
         before = self._fence.epoch
         self._fence.epoch = CLOSED
@@ -67,4 +71,5 @@ class Adoption:
         self._fence.epoch = ring.epoch
         self.ring = ring
         self._placement.adopt(ring)
-        await self._on_adopted(ring)
+        for told in self.on_adopted:
+            await told(ring)

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
+from proxy.cluster.newcomers import NotEmptied
 from proxy.cluster.register import RingRegister
 from proxy.core.errors import StoreError
 from ring import file
@@ -78,7 +79,7 @@ class Follower:
             if ring is not None:
                 await self._adopt(ring)
                 self.epoch = max(self.epoch, ring.epoch)
-        except (StoreError, RingError, DeviceFault, OSError) as problem:
+        except (StoreError, RingError, DeviceFault, NotEmptied, OSError) as problem:
             self._on_problem(problem)
             return False
         return True

@@ -13,13 +13,18 @@ from ring.lookup import Ring
 from ring.types import ROWS
 from runtime.clock import Clock
 from storage.contract import RowDevice
-from storage.types import Drop, Failed, ListShards, Ok, RowAnswer, RowMessage, ShardList
+from storage.types import Drop, Failed, Fault, ListShards, Ok, RowAnswer, RowMessage, ShardList
 
 CALL_TIME_S: Final = 60.0
 
 
 class NotEmptied(Exception):
-    """A newcomer still holds rows, or can't say."""
+    """A newcomer still holds rows, or can't say. offline: it answers nothing at all."""
+
+    def __init__(self, device_id: int, answer: RowAnswer | None) -> None:
+        said = answer.text if type(answer) is Failed else "no answer"
+        super().__init__(f"device {device_id} could not be emptied: {said}")
+        self.offline = type(answer) is Failed and answer.fault == Fault.OFFLINE
 
 
 def newcomers(ring: Ring, device_ids: Iterable[int]) -> list[tuple[int, int]]:
@@ -40,11 +45,11 @@ async def empty(device: RowDevice, ring: Ring, partitions: Iterable[int], clock:
         while more:
             listed = await _ask(device, ListShards(ring.salt, ring.part_power, partition), clock)
             if type(listed) is not ShardList:
-                raise NotEmptied(f"device {device.device_id}: {_said(listed)}")
+                raise NotEmptied(device.device_id, listed)
             for shard in listed.shards:
                 dropped = await _ask(device, Drop(shard.key), clock)
                 if type(dropped) is not Ok:
-                    raise NotEmptied(f"device {device.device_id}: {_said(dropped)}")
+                    raise NotEmptied(device.device_id, dropped)
             more = listed.more
 
 
@@ -53,7 +58,3 @@ async def _ask(device: RowDevice, message: RowMessage, clock: Clock) -> RowAnswe
     poll.ask(0, device, message)
     await poll.all()
     return poll.answers.get(0)
-
-
-def _said(answer: RowAnswer | None) -> str:
-    return answer.text if type(answer) is Failed else "no answer"

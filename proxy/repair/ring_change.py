@@ -25,6 +25,11 @@ from ring.types import ROWS
 from runtime.clock import Clock
 from storage.node import Progress
 
+LOOK_AGAIN_S: Final = 5.0
+
+JOINT_LOOK_S: Final = 0.5
+"""How often it looks whether the newcomers of a joint epoch are settled."""
+
 NS_PER_S: Final = 1_000_000_000
 
 
@@ -107,7 +112,10 @@ class RingChange:
         found = needed(ring, await self._progress(), balanced=self._balanced_epoch == ring.epoch)
         self._note(ring, found)
         if found.act is Act.WAIT:
-            return Worked.THROTTLED
+            if not found.expected:
+                return Worked.THROTTLED
+            await asyncio.sleep(JOINT_LOOK_S)  # requests cost more in a joint epoch: it is soon over
+            return Worked.BUSY
         if found.act is Act.NOTHING:
             return Worked.IDLE
         if found.act is Act.SETTLE:

@@ -59,6 +59,13 @@ class Runner:
         if self._started:
             self._spawn(loop)
 
+    def drop(self, scope: str) -> None:
+        """End the workers of a scope that is no more."""
+        for loop in [one for one in self._loops if one.worker.status().scope == scope]:
+            self._loops.remove(loop)
+            if loop.task is not None:
+                loop.task.cancel()
+
     def start(self) -> None:
         """Begin to work. The tasks end with their owner."""
         self._started = True
@@ -66,7 +73,7 @@ class Runner:
             self._spawn(loop)
 
     def _spawn(self, loop: "_Loop") -> None:
-        self._tasks.spawn(f"repair-{loop.worker.name}", loop.run())
+        loop.task = self._tasks.spawn(f"repair-{loop.worker.name}", loop.run())
 
     def statuses(self) -> list[WorkerStatus]:
         """What each worker does, in the order in which they were added."""
@@ -90,6 +97,11 @@ class Runner:
         for loop in self._named(name):
             loop.wake()
 
+    def look(self) -> None:
+        """Something has changed for all: each looks at once, as with `run_now`."""
+        for loop in self._loops:
+            loop.wake()
+
     def _named(self, name: str) -> "list[_Loop]":
         found = [loop for loop in self._loops if loop.worker.name == name]
         if not found:
@@ -108,6 +120,7 @@ class _Loop:
         randomness: Randomness,
     ) -> None:
         self.worker = worker
+        self.task: asyncio.Task[None] | None = None
         self._look_again_s = look_again_s
         self._clock = clock
         self._randomness = randomness

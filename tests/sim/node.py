@@ -22,7 +22,7 @@ from storage.device.unopened import UnopenedDevice
 from tests.sim.disk import DiskDoor, SimDisk, SimExecutor, SimLane, SlowDisk
 from tests.sim.network import Network, RemoteDevice
 from tests.sim.virtual_time import Life, SkewedClock
-from tools.repairing import repair_workers
+from tools.repairing import RepairWorkers
 
 T = TypeVar("T")
 
@@ -151,17 +151,19 @@ class Node:
             settings.config.part_min_bytes,
             latency.note,
         )
-        repair_workers(
+        repair = RepairWorkers(
             settings.config,
             store,
             placement,
-            self.devices.values(),
+            lambda: self.ring,
             stamps,
             latency,
             self.clock,
             randomness,
             tasks,
-        ).start()
+        )
+        repair.follow(self.devices.values())
+        repair.runner.start()
         self.store = store
 
     def incarnation(self, randomness: SeededRandomness) -> bytes:
