@@ -21,8 +21,9 @@ from ring.draft import AddDevice, Change, Draft, RemoveDevice, SetWeight
 from ring.errors import RingError
 from ring.file import decode, encode
 from ring.lookup import Ring
-from ring.types import DEVICES_MAX, PART_POWER_MAX, Device, Placement
+from ring.types import DEVICES_MAX, PART_POWER_MAX, ROWS, Device, Placement
 from ring.verify import verify
+from tools.bench.ring_plans import PlanTimes, measure_plans
 
 WEIGHTS = (1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 20.0)
 NODE_DEVICES = 10
@@ -66,6 +67,7 @@ class RingResult:
     load_s: float
     lookup_us: float
     changes: list[ChangeResult]
+    plans: PlanTimes
     meets_bars: bool
 
 
@@ -137,6 +139,8 @@ def measure_ring(
     encode_s, load_s, size_bytes = _time_file(ring)
     lookup_us = _time_lookup(ring)
     changes = [_follow(ring, name, change) for name, change in _changes(ring, zones).items()]
+    rows = build(devices, [Placement(ROWS, 3)], part_power, salt=seed, cluster_id=f"{seed:032x}")
+    plans = measure_plans(rows, _node_more(rows, zones))
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return RingResult(
         devices=device_count,
@@ -153,6 +157,7 @@ def measure_ring(
         load_s=round(load_s, 4),
         lookup_us=round(lookup_us, 3),
         changes=changes,
+        plans=plans,
         meets_bars=build_s < BUILD_BAR_S
         and measured.worst <= DEVIATION_BAR
         and not measured.broken_total
@@ -180,20 +185,22 @@ def _time_lookup(ring: Ring) -> float:
 def _changes(ring: Ring, zones: int) -> dict[str, list[Change]]:
     """The three changes of the bars, on the second node or what there is of it."""
     last = len(ring.members) // NODE_DEVICES
-    first_id = ring.next_device_id
-    size = min(NODE_DEVICES, len(ring.members))
     node = ring.members[-1].node if last < 2 else "node-1"
     of_node = [device for device in ring.members if device.node == node]
     changes: dict[str, list[Change]] = {
-        "add a node": [
-            AddDevice(_device(first_id + i, last + 1, zones, WEIGHTS[i % len(WEIGHTS)]))
-            for i in range(size)
-        ],
+        "add a node": [AddDevice(device) for device in _node_more(ring, zones)],
         "reweight a node": [SetWeight(device.id, device.weight * 2) for device in of_node],
     }
     if len(of_node) < len(ring.members):
         changes["remove a node"] = [RemoveDevice(device.id) for device in of_node]
     return changes
+
+
+def _node_more(ring: Ring, zones: int) -> list[Device]:
+    """The devices of a node that the ring does not have."""
+    node = len(ring.members) // NODE_DEVICES + 1
+    first_id, size = ring.next_device_id, min(NODE_DEVICES, len(ring.members))
+    return [_device(first_id + i, node, zones, WEIGHTS[i % len(WEIGHTS)]) for i in range(size)]
 
 
 def _follow(ring: Ring, name: str, changes: list[Change]) -> ChangeResult:
@@ -231,10 +238,14 @@ def _print(result: RingResult) -> None:
     console = Console()
     facts = Table("ring", "", title=f"{result.devices} devices, 2^{result.part_power} partitions")
     for field in dataclasses.fields(result):
-        if field.name != "changes":
+        if field.name not in ("changes", "plans"):
             facts.add_row(field.name.replace("_", " "), str(getattr(result, field.name)))
     console.print(facts)
     table = Table("change", "moves", "lower bound", "ratio", "steps", "s", "worst device", "sound")
     for change in result.changes:
         table.add_row(*(str(value) for value in dataclasses.astuple(change)))
     console.print(table)
+    plans = Table("a process's plans, a node having joined", "")
+    for name, value in dataclasses.asdict(result.plans).items():
+        plans.add_row(name.replace("_", " "), str(value))
+    console.print(plans)
