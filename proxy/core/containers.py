@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -45,12 +45,16 @@ from proxy.core.types import (
     ContainerStat,
     ListQuery,
     PolicyUsage,
+    Repolicy,
 )
 from runtime.clock import Clock
 from runtime.randomness import Randomness
 from storage.types import ScannedRow, Want
 
 CACHED_CONTAINERS_MAX: Final = 100_000
+CONTAINER_FRESH_S: Final = 30.0
+"""A remembered container's row is read again after this long: its policy may have changed."""
+
 CLAIM_STALE_S: Final = 60.0
 """A bucket name claimed this long ago for a container that never came is free again."""
 
@@ -69,6 +73,13 @@ _decode_container = msgspec.msgpack.Decoder(ContainerHead).decode
 _decode_bucket = msgspec.msgpack.Decoder(BucketHead).decode
 _decode_meta = msgspec.msgpack.Decoder(dict[str, str]).decode
 T = TypeVar("T")
+
+
+class _Cached(NamedTuple):
+    """fresh_until: on the monotonic clock."""
+
+    container: Container
+    fresh_until: float
 
 
 class Containers:
@@ -90,17 +101,25 @@ class Containers:
         self._scan = ShardScan(rows)
         self._deletion = Deletion(rows, clock, randomness)
         self._resharding = Resharding(rows, clock, randomness)
-        self._cache: OrderedDict[tuple[str, str], Container] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, str], _Cached] = OrderedDict()
         self._buckets: OrderedDict[str, str] = OrderedDict()  # bucket name -> account
 
     # -- looking up --
 
     async def get(self, account: str, name: str, *, fresh: bool = False) -> Container:
-        """See `Store.container`. The cache is safe for ids, policies and shards without any expiry: a
-        deleted container's shards are sealed, so whoever uses a stale id is told so by a majority."""
-        if not fresh and (cached := self._cache.get((account, name))) is not None:
-            return cached
-        container = await self._settled(account, name)
+        """See `Store.container`. The cache is safe for ids and shards without any expiry: a deleted
+        container's shards are sealed, and so are those that have split, so whoever uses a stale one is
+        told so by a majority. What else it says is at most CONTAINER_FRESH_S old while the row can be
+        read."""
+        cached = None if fresh else self._cache.get((account, name))
+        if cached is not None and self._clock.monotonic() < cached.fresh_until:
+            return cached.container
+        try:
+            container = await self._settled(account, name)
+        except Unavailable:
+            if cached is None:
+                raise
+            return cached.container
         if container is None:
             self.forget(account, name)
             raise NoSuchContainer(name)
@@ -141,7 +160,8 @@ class Containers:
         return Container(account, name, _decode_container(row.value.head)) if row.live else None
 
     def _remember(self, container: Container) -> None:
-        self._cache[container.account, container.name] = container
+        fresh_until = self._clock.monotonic() + CONTAINER_FRESH_S
+        self._cache[container.account, container.name] = _Cached(container, fresh_until)
         if len(self._cache) > CACHED_CONTAINERS_MAX:
             self._cache.popitem(last=False)
 
@@ -152,8 +172,8 @@ class Containers:
 
     async def bucket(self, name: str, account: str = "", *, fresh: bool = False) -> Container:
         """See `Store.bucket`."""
-        if not fresh and (cached := self._cache.get((account, name))) is not None:
-            return cached
+        if not fresh and (account, name) in self._cache:
+            return await self.get(account, name)
         holder = None if fresh else self._buckets.get(name)
         if holder is not None and account in ("", holder):
             return await self.get(holder, name)  # others may have got a container of their own since
@@ -309,13 +329,20 @@ class Containers:
         """See `Deletion.lift_stale_seals`."""
         await self._deletion.lift_stale_seals(container)
 
+    async def wants_repolicy(self, container: Container) -> None:
+        """An object was written to it under another policy than it has now: have it looked for."""
+        now_ns = self._clock.now_ns()
+
+        def step(head: ContainerHead) -> ContainerHead:
+            again = head.repolicy or Repolicy(now_ns, now_ns)
+            return msgspec.structs.replace(head, repolicy=msgspec.structs.replace(again, clean=False))
+
+        await self._resharding.update(_row_of(container), step)
+
     async def give_up_move(self, container: Container) -> None:
         """Take the shard back from the move that the container's head names. Raises Superseded."""
         assert container.head.reshard is not None
-        row = ContainerRow(
-            containers_shard(container.account), container.name.encode(), container.head.id
-        )
-        await self._resharding.give_up(row, container.head.reshard.move)
+        await self._resharding.give_up(_row_of(container), container.head.reshard.move)
 
     async def _on_present(self, container: Container, act: Callable[[Container], Awaitable[T]]) -> T:
         """`act` on the container, or on the one that has its name now: what was cached may be stale."""
@@ -399,6 +426,11 @@ class Containers:
             return Value(0, 0, _encode({**meta, _NONCE: nonce}), b"")
 
         await self._rows.update(account_shard(account), ACCOUNT_NAME, decide)
+
+
+def _row_of(container: Container) -> ContainerRow:
+    name = container.name.encode()
+    return ContainerRow(containers_shard(container.account), name, container.head.id)
 
 
 _NONCE: Final = "\0nonce"

@@ -3,18 +3,20 @@
 Cached containers may be stale: a seal tells, and `living.py` goes on from there.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
 
 from proxy.core.containers import Containers
-from proxy.core.errors import NoSuchObject, ObjectTooLarge
+from proxy.core.errors import NoSuchObject, ObjectTooLarge, StoreError
 from proxy.core.living import Living
 from proxy.core.names import object_name
 from proxy.core.preconditions import any_condition, check_write
 from proxy.core.register import Decide, Sent, Value, Versioned, tombstone
 from proxy.core.rows import Rows, SealedShard
+from proxy.core.seals import Superseded
 from proxy.core.types import Conditions, Container, Manifest, ObjectHead, ObjectInfo
 from runtime.clock import Clock
 from runtime.randomness import Randomness
@@ -87,6 +89,13 @@ class ObjectRows:
     async def renewed(self, container: Container) -> Container:
         """The container as its row says now. Raises NoSuchContainer."""
         return await self._living.renewed(container)
+
+    async def note_policy(self, container: Container, policy: str) -> None:
+        """Blobs of `policy` were written: where the container has another one by now, have it noted."""
+        with contextlib.suppress(StoreError, Superseded):  # the object stands without it
+            present = await self._containers.get(container.account, container.name)
+            if present.head.policy != policy:
+                await self._containers.wants_repolicy(present)
 
     def shard(self, container: Container, raw: bytes) -> bytes:
         """The shard of an object's row."""

@@ -141,12 +141,15 @@ class Objects:
             return manifest_value(final, Manifest([part]))
 
         try:
-            return await self._rows.write(container, name, head, make, conditions)
+            info = await self._rows.write(container, name, head, make, conditions)
         except Unavailable:
             raise  # the row may have been written: its blobs must stay
         except StoreError:
             await self.give_up(taken)
             raise
+        if taken.blobs:
+            await self._rows.note_policy(container, container.head.policy)
+        return info
 
     async def put_manifest(
         self,

@@ -117,7 +117,7 @@ class Resharding:
     async def ask(self, row: ContainerRow, target: int) -> ContainerHead:
         """Have the container get `target` shards. Raises BadShards, NoSuchContainer."""
         now_ns = self._clock.now_ns()
-        return await self._update(row, lambda head: asked(_open(head), target, now_ns))
+        return await self.update(row, lambda head: asked(_open(head), target, now_ns))
 
     async def begin(self, row: ContainerRow, number: int, generation: int) -> SealHead:
         """Begin to move shard `number`; the seal for it. Raises Superseded where it is not the next."""
@@ -130,7 +130,7 @@ class Resharding:
             under_way = msgspec.structs.replace(reshard, move=move, tries=reshard.tries + 1)
             return msgspec.structs.replace(head, reshard=under_way, deletions=head.deletions + 1)
 
-        head = await self._update(row, begun)
+        head = await self.update(row, begun)
         return SealHead(head.deletions, move, "", row.name.decode(), row.shard)
 
     async def switch(self, row: ContainerRow, move: bytes) -> ContainerHead:
@@ -141,7 +141,7 @@ class Resharding:
                 raise Superseded
             return switched(head)
 
-        return await self._update(row, step)
+        return await self.update(row, step)
 
     async def give_up(self, row: ContainerRow, move: bytes) -> ContainerHead:
         """Take the shard back from a move that does not end; its seal is lifted if it has one."""
@@ -151,7 +151,7 @@ class Resharding:
                 raise Superseded
             return msgspec.structs.replace(head, reshard=without_move(head.reshard))
 
-        head = await self._update(row, step)
+        head = await self.update(row, step)
         assert head.reshard is not None
         shard = head.layout.key(head.reshard.moved)
         seal = await self._seals.on(shard)
@@ -159,7 +159,7 @@ class Resharding:
             await self._seals.lift(shard, seal)
         return head
 
-    async def _update(self, row: ContainerRow, step: Step) -> ContainerHead:
+    async def update(self, row: ContainerRow, step: Step) -> ContainerHead:
         nonce = self._randomness.token(16)
         made: list[ContainerHead] = []
 

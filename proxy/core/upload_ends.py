@@ -353,6 +353,7 @@ class UploadEnds:
         when the upload, which is still listed then, is completed or aborted again."""
         with contextlib.suppress(Moved, Full, NoSuchContainer):
             await self._uploads.remove(found)
+        await self._object_rows.note_policy(found.container, found.head.policy)
         taken = {blob.id for part in manifest.parts for blob in part.blobs}
         self._tasks.spawn("sweep parts", self._drop_parts(found.head.id, taken))
 

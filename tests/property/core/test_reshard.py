@@ -7,11 +7,14 @@ are killed at any moment, stopped for a while, and two at once.
 import asyncio
 import random
 from collections.abc import Callable
+from typing import Protocol
 
 import pytest
 
 from proxy.core.errors import Damaged, Full, Unavailable
+from proxy.core.owners import Owners
 from proxy.core.placement import Replicas
+from proxy.core.register import Versioned
 from proxy.core.resharding import ContainerRow, Resharding
 from proxy.core.rows import SealedShard
 from proxy.core.seals import Superseded
@@ -35,6 +38,15 @@ CLIENTS = 4
 
 def container_row(container: Container) -> ContainerRow:
     return ContainerRow(containers_shard("a"), container.name.encode(), container.head.id)
+
+
+class Working(Protocol):
+    """What can be killed and begun again."""
+
+    over: bool
+
+    async def work(self) -> None:
+        """Until it is over."""
 
 
 class Mover:
@@ -80,7 +92,7 @@ async def ask(mover: Mover, shards: int) -> None:
         return
 
 
-async def keep_killing(world: World, mover: Mover) -> None:
+async def keep_killing(world: World, mover: Working) -> None:
     """A mover that dies again and again, and lives longer each time."""
     rnd = random.Random(world.random.getrandbits(64))
     life_s = 0.02
@@ -159,6 +171,21 @@ class Unfollowed(ShardMove):
         self._cursors = {}
         await self._follow()
         return {}
+
+
+def test_a_collector_that_does_not_follow_the_rows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks for the owner of a blob in the shard that the blob's header names."""
+
+    async def unmoved(self: Owners, shard: bytes, name: bytes) -> Versioned:
+        return await self._rows.read(shard, name)
+
+    monkeypatch.setattr(Owners, "_object_row", unmoved)
+    for seed in range(60):
+        try:
+            run(scene(seed))
+        except (AssertionError, Damaged):
+            return
+    pytest.fail("nobody noticed")
 
 
 MUTANTS = [NoSeal, NoDifference, EarlySwitch, Unfollowed]
