@@ -48,6 +48,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     orphan_grace_s: float = 7 * 86400.0
     device_reserve_bytes: int = 128 * 1024 * 1024
     repair_latency_factor: float = 2.0
+    rebuild_bytes_per_s: float = 0.0
+    rebalance_bytes_per_s: float = 0.0
+    scrub_days: float = 14.0
     users_file: str = ""
     node: str = "node1"
     node_region: str = "r1"
@@ -126,6 +129,9 @@ _RANGES: Final = (
     ("collect_grace_s", 0, 10 * 365 * 86400),
     ("device_reserve_bytes", 0, 2**50),
     ("repair_latency_factor", 1, 1000),
+    ("rebuild_bytes_per_s", 0, 2**50),
+    ("rebalance_bytes_per_s", 0, 2**50),
+    ("scrub_days", 0, 3650),
     ("bootstrap_nodes", 0, NODES_MAX),
 )
 

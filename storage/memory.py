@@ -307,6 +307,15 @@ class MemoryDevice:
         found = (self._blobs[key] for key in keys[: max(0, limit)])
         return [BlobEntry(header, len(data)) for header, data in found]
 
+    async def verify_blob(self, name: BlobName) -> bool:
+        """Whether all of a committed blob is sound; a bad one is set aside. Raises DeviceFault."""
+        try:
+            self._set_aside_if_corrupt(name)
+        except DeviceFault as fault:
+            if fault.fault is not Fault.CORRUPT:
+                raise
+        return _key(name) in self._blobs
+
     async def group_blobs(
         self, salt: int, power: int, policy: str, first: int, count: int
     ) -> list[BlobGroup]:

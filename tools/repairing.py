@@ -1,12 +1,14 @@
 """Makes the repair workers of one process and the runner that they run in."""
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
+from proxy.core.blobs import Blobs
 from proxy.core.owners import Owners
 from proxy.core.placement import Placement
 from proxy.core.rows import Rows
 from proxy.core.store import CoreStore
-from proxy.repair import audit, collect, leftovers, mend, sweep
+from proxy.repair import audit, collect, leftovers, mend, rebalance, rebuild, scrub, sweep
 from proxy.repair.runner import Runner
 from proxy.repair.throttle import ForegroundLatency, Throttle
 from ring.lookup import Ring
@@ -17,6 +19,8 @@ from runtime.tasks import TaskOwner
 from storage.contract import DeviceClient
 from storage.device.engine import Device
 from tools.changing import Away
+
+DAY_S: Final = 86400.0
 
 
 class RepairWorkers:
@@ -41,15 +45,18 @@ class RepairWorkers:
         self._placement = placement
         self._ring = ring
         self._clock = clock
-        self._owners = Owners(Rows(placement, stamps, clock, randomness))
+        self._rows = Rows(placement, stamps, clock, randomness)  # its latency is no request's
+        self._owners = Owners(self._rows)
+        self._blobs = Blobs(placement, clock, randomness)  # what it misses, rebuilding finds
         self._leftovers: dict[int, leftovers.Leftovers] = {}
+        self._movers: dict[int, rebalance.Rebalancer] = {}
         self.runner.add(mend.Mending(store.mender, clock, throttle.pace()), mend.LOOK_AGAIN_S)
 
     def follow(self, owned: Iterable[DeviceClient]) -> None:
         """There is another ring: work on these devices from now on, and on no others."""
         devices = {device.device_id: device for device in owned}
         for device_id in self._leftovers.keys() - devices.keys():
-            del self._leftovers[device_id]
+            del self._leftovers[device_id], self._movers[device_id]
             self.runner.drop(f"d{device_id}")
         for device_id in devices.keys() - self._leftovers.keys():
             self._add(devices[device_id])
@@ -61,8 +68,9 @@ class RepairWorkers:
         left = leftovers.Leftovers(device, self._ring, self._placement, clock, pace())
         self._leftovers[device.device_id] = left
         self.runner.add(left, leftovers.LOOK_AGAIN_S)
+        self._add_moving(device)
         self.runner.add(
-            collect.Collector(device, self._owners, self._store.blobs, clock, pace(), grace_s),
+            collect.Collector(device, self._owners, self._blobs, clock, pace(), grace_s),
             collect.look_again_s(grace_s),
         )
         self.runner.add(
@@ -74,8 +82,43 @@ class RepairWorkers:
         if isinstance(device, Device):
             files = device.blobs.sweep
             self.runner.add(sweep.Sweeper(device.device_id, files, clock, pace()), sweep.AGAIN_S)
+            if config.scrub_days:
+                self._add_scrubbing(device)
+
+    def _add_moving(self, device: DeviceClient) -> None:
+        config, clock, pace = self._config, self._clock, self.runner.throttle.pace
+        limit = pace(config.rebuild_bytes_per_s)
+        self.runner.add(
+            rebuild.Rebuilder(
+                device, self._ring, self._placement, self._blobs, self._owners, clock, limit
+            ),
+            rebuild.LOOK_AGAIN_S,
+        )
+        limit = pace(config.rebalance_bytes_per_s)
+        mover = rebalance.Rebalancer(device, self._ring, self._placement, clock, limit)
+        self._movers[device.device_id] = mover
+        self.runner.add(mover, rebalance.LOOK_AGAIN_S)
+
+    def _add_scrubbing(self, device: Device) -> None:
+        scrubber = scrub.Scrubber(
+            device,
+            device,
+            self._rows,
+            self._ring,
+            device.scrub_file,
+            self._clock,
+            self.runner.throttle.pace(),
+            self._config.scrub_days * DAY_S,
+            lambda: self.runner.run_now(rebuild.Rebuilder.name),
+        )
+        self.runner.add(scrubber, scrub.LOOK_AGAIN_S)
 
     def away(self, epoch: int) -> Away:
         """What is not at home on these devices; what was not looked at in this epoch yet counts."""
         left = [worker.left for worker in self._leftovers.values()]
-        return Away(leftovers=sum(one.partitions if one.epoch == epoch else 1 for one in left))
+        moving = [mover.astray for mover in self._movers.values()]
+        return Away(
+            leftovers=sum(one.partitions if one.epoch == epoch else 1 for one in left),
+            misplaced=sum(one.blobs if one.epoch == epoch else 1 for one in moving),
+            misplaced_bytes=sum(one.size_bytes for one in moving if one.epoch == epoch),
+        )

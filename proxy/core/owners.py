@@ -4,7 +4,8 @@ A blob's header names its owner: the object's row, and the upload whose part it 
 by quorum; what can't be read now is an error, never a no.
 """
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -22,7 +23,7 @@ from proxy.core.shards import (
     parts_shard,
     uploads_shard,
 )
-from proxy.core.types import ContainerHead, PartHead, UploadHead
+from proxy.core.types import Blob, ContainerHead, PartHead, UploadHead
 from proxy.core.upload_rows import COMPLETING
 from storage.types import SEAL_NAME, BlobHeader, RowFlag, Scan, Want
 
@@ -41,6 +42,17 @@ def owner_of(header: BlobHeader) -> Owner:
     return Owner(header.owner_shard, header.owner_name, header.upload)
 
 
+class Named(NamedTuple):
+    """The blobs of one owner that rows name, by id. open: a completing upload may name any others."""
+
+    blobs: dict[bytes, Blob]
+    open: bool = False
+
+
+def _by_id(blobs: Iterable[Blob]) -> dict[bytes, Blob]:
+    return {blob.id: blob for blob in blobs}
+
+
 class Owners:
     """Reads owners' rows by quorum."""
 
@@ -52,38 +64,42 @@ class Owners:
         """Ids of the blobs of this owner that rows name now; None where a completing upload may name
         any of its own. Raises UNPROVABLE.
         """
+        found = await self.blobs(owner)
+        return None if found.open else set(found.blobs)
+
+    async def blobs(self, owner: Owner) -> Named:
+        """The blobs of this owner that rows name now. Raises UNPROVABLE."""
         try:
             return await self._named_by_rows(owner)
         except NoSuchContainer:
-            return set()
+            return Named({})
 
-    async def _named_by_rows(self, owner: Owner) -> set[bytes] | None:
+    async def _named_by_rows(self, owner: Owner) -> Named:
         """The rows are asked in the order in which blobs pass from one to the next: what has been
         handed on by the time that one is asked, the next one names."""
-        by_parts: set[bytes] = set()
+        by_parts: dict[bytes, Blob] = {}
+        state = ""
         if owner.upload:
             by_parts = await self._named_by_parts(owner.upload.decode())
             state = await self._upload_state(owner)
-            if state == COMPLETING:
-                # In a container that is gone nobody completes it any more: asking for its row tells.
-                await self._object_row(owner.shard, owner.name)
-                return None
             if state == "":
-                by_parts = set()  # rows that an ended upload left behind
+                by_parts = {}  # rows that an ended upload left behind
         row = await self._object_row(owner.shard, owner.name)
+        if state == COMPLETING:  # in a container that is gone nobody completes it any more
+            return Named(by_parts, open=True)
         if not row.live or not row.value.flags & RowFlag.MANIFEST:
-            return by_parts
+            return Named(by_parts)
         parts = decode_manifest(row.value.payload).parts
-        return by_parts | {blob.id for part in parts for blob in part.blobs}
+        return Named(by_parts | _by_id(blob for part in parts for blob in part.blobs))
 
-    async def _named_by_parts(self, upload_id: str) -> set[bytes]:
+    async def _named_by_parts(self, upload_id: str) -> dict[bytes, Blob]:
         shard = parts_shard(upload_id)
-        named: set[bytes] = set()
+        named: dict[bytes, Blob] = {}
         start, more = part_name(0), True
         while more:
             page = await self._scan.page(Scan(shard, start, b"", PARTS_PER_PAGE))
             for row in page.rows:
-                named.update(blob.id for blob in _decode_part(row.head).blobs)
+                named |= _by_id(_decode_part(row.head).blobs)
             start, more = page.covered_to, page.covered_to != b""
         return named
 

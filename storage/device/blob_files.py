@@ -80,6 +80,11 @@ class BlobFile:
         """Do not count bytes of the map as this process's memory any longer; they stay valid."""
         self._file.unmap(HEADER_BYTES + start, end - start)
 
+    def forget(self) -> None:
+        """Let the kernel drop the file's pages that nobody else has mapped. A hint."""
+        self._file.unmap(0, HEADER_BYTES + self.size_bytes)
+        self._file.drop_cache()
+
     def _span(self, chunks: range) -> tuple[int, int]:
         chunk_bytes = self.header.chunk_bytes
         return chunks.start * chunk_bytes, min(chunks.stop * chunk_bytes, self.size_bytes)

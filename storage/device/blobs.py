@@ -121,9 +121,14 @@ class BlobStore:
         """Look at a blob that someone read as bad: at one chunk, or at all of it.
 
         Where it is bad indeed (or its file is missing) it goes to the quarantine and out of the index.
-        True where the blob is not there afterwards. A scrub calls this for every blob.
+        True where the blob is not there afterwards.
         """
         return await self._to_the_end("inspect", self._inspect(name, chunk))
+
+    async def verify(self, name: BlobName) -> bool:
+        """Whether all of a committed blob is sound; where it is not, it goes the way of
+        `report_corrupt`. What had to be fetched from the disk for it is not kept in memory."""
+        return not await self._to_the_end("verify", self._inspect(name, None, keep=False))
 
     async def _report(self, name: BlobName, chunk: int | None) -> None:
         await self.report_corrupt(name, chunk)
@@ -157,12 +162,12 @@ class BlobStore:
                 await self._index.record_blob_removed(name)
                 await self._run(self._remove, self._paths.blob(name))
 
-    async def _inspect(self, name: BlobName, chunk: int | None) -> bool:
+    async def _inspect(self, name: BlobName, chunk: int | None, *, keep: bool = True) -> bool:
         async with self._claims.hold([name]):
             entry = self._index.blob_entry(name)
             if entry is None:
                 return True
-            if await self._run(self._sound, entry, chunk):
+            if await self._run(self._sound, entry, chunk, keep):
                 return False
             # The file first: between the two a reader finds no file, and never the bad one.
             await self._run(self._set_aside, name)
@@ -214,7 +219,7 @@ class BlobStore:
         except FileNotFoundError:
             return  # gone is what was asked for
 
-    def _sound(self, entry: BlobEntry, chunk: int | None) -> bool:
+    def _sound(self, entry: BlobEntry, chunk: int | None, keep: bool) -> bool:
         try:
             file = BlobFile.open(self._disk, self._paths.blob(entry.header.name), entry.header.name)
         except BlobFormatError:
@@ -223,9 +228,12 @@ class BlobStore:
             if read_fault(error).fault is Fault.OFFLINE:
                 raise
             return False
+        keep = keep or file.resident(file.covering(0, min(1, file.size_bytes)))
         try:
             return BlobEntry(file.header, file.size_bytes) == entry and _chunks_sound(file, chunk)
         finally:
+            if not keep:
+                file.forget()
             file.close()
 
     def _set_aside(self, name: BlobName) -> None:

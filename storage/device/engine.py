@@ -36,6 +36,7 @@ from storage.device.lane import LaneFactory, ThreadLane, settle
 from storage.device.opening import VerifyIndex
 from storage.device.record import Kind
 from storage.device.recovery import Recovered
+from storage.device.scrub_file import ScrubFile
 from storage.device.shards import split_key
 from storage.device.tables import Tables
 from storage.device.upkeep import Upkeep
@@ -139,6 +140,7 @@ class Device:
             on_failure=self.stop_serving,
             on_note=self._note,
         )
+        self.scrub_file = ScrubFile(disk, path)
         self.blobs = BlobStore(
             path,
             disk,
@@ -549,6 +551,11 @@ class Device:
             self._places.changed(name, entry)
             if self._places.stale:
                 self._places = None
+
+    async def verify_blob(self, name: BlobName) -> bool:
+        """Whether all of a committed blob is sound; a bad one is set aside. Raises DeviceFault."""
+        self._check()
+        return await self.blobs.verify(name)
 
     # -- garbage ---------------------------------------------------------------------------------
 

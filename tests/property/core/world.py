@@ -16,6 +16,7 @@ from proxy.core.placement import Placement
 from proxy.core.store import CoreStore
 from proxy.core.types import Policy
 from ring.builder import build
+from ring.lookup import Ring
 from ring.types import Device, default_placements
 from runtime.clock import HybridClock
 from runtime.randomness import SeededRandomness
@@ -146,6 +147,8 @@ class World:
         self.links: list[Link] = []
         self.wires: list[dict[int, FaultyDevice]] = []
         self.tasks: list[TaskOwner] = []
+        self.placements: list[Placement] = []
+        self.wire: type[FaultyDevice] = FaultyDevice
 
     def _policies(self, placements: Any) -> list[Policy]:
         return [
@@ -158,17 +161,17 @@ class World:
         """A proxy of its own, with a link of its own to every device and a clock `ahead_s` fast."""
         link = Link(self.random, self.delay_max_s)
         clock = LoopClock(ahead_s)
-        wires = {
-            device.device_id: FaultyDevice(device, link, clock, call_at) for device in self.devices
-        }
+        wires = {device.device_id: self.wire(device, link, clock, call_at) for device in self.devices}
         randomness = SeededRandomness(self.random.getrandbits(64))
         clients: dict[int, DeviceClient] = dict(wires)
         tasks = TaskOwner("test", lambda _name, error: self.failures.append(error))
         self.links.append(link)
         self.wires.append(wires)
         self.tasks.append(tasks)
+        placement = Placement(self.ring, clients, self.policies)
+        self.placements.append(placement)
         return CoreStore(
-            Placement(self.ring, clients, self.policies),
+            placement,
             self.policies,
             next(iter(self.policies)),
             HybridClock(clock, randomness.token(8)),
@@ -192,6 +195,12 @@ class World:
             grace_s=grace_s,
             orphan_grace_s=orphan_grace_s,
         )
+
+    def adopt(self, ring: Ring) -> None:
+        """Go on in a newer ring, everywhere at once."""
+        self.ring = ring
+        for placement in self.placements:
+            placement.adopt(ring)
 
     def row_devices(self, shard: bytes) -> tuple[int, ...]:
         """Ids of the devices that hold a shard's rows, in the order in which a proxy asks them."""

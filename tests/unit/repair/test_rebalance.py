@@ -1,0 +1,175 @@
+"""What is away from home is moved there, and at no moment is a copy or fragment nowhere."""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+import pytest
+
+from proxy.repair.contract import Worked
+from proxy.repair.rebalance import Rebalancer
+from storage.contract import BlobReader, DeviceClient
+from storage.types import BlobEntry
+from tests.grid import BytesBody, throttle
+from tests.property.core.world import run
+from tests.property.repair.rings import moved
+from tests.property.repair.store_world import PLAIN, StoreWorld
+
+KILLS = 30
+"""At how many moments the mover is killed."""
+
+
+async def stocked(seed: int, share: float = 1.0) -> StoreWorld:
+    """A world with an object of each policy, whose ring has changed since."""
+    world = StoreWorld(seed)
+    await world.begin()
+    for container in world.containers:
+        await put(world, container.name, os.urandom(4) * 100_000)
+    world.adopt(moved(world.ring, world.random, share))
+    return world
+
+
+async def put(world: StoreWorld, container: str, data: bytes) -> None:
+    (found,) = [c for c in world.containers if c.name == container]
+    await world.client.put_object(found, "k0", BytesBody(data), PLAIN)
+    world.expected[container, "k0"] = data
+
+
+def movers(world: StoreWorld, kind: Callable[..., Rebalancer] = Rebalancer) -> list[Rebalancer]:
+    """One for each device, over slow links."""
+    placement = world.placements[-1]
+    pace = throttle(world.clock).pace()
+    return [
+        kind(placement.devices[number], lambda: world.ring, placement, world.clock, pace)
+        for number in placement.devices
+    ]
+
+
+async def to_the_end(worker: Rebalancer) -> None:
+    while await worker.work() is not Worked.IDLE:
+        continue
+
+
+def holders(world: StoreWorld) -> dict[tuple[bytes, int], list[int]]:
+    found: dict[tuple[bytes, int], list[int]] = {}
+    for device in world.devices:
+        for key in device._blobs:
+            found.setdefault(key, []).append(device.device_id)
+    return found
+
+
+def test_all_is_moved_home_and_nothing_is_left_behind() -> None:
+    async def scene() -> None:
+        world = await stocked(1)
+        before = holders(world)
+        made = movers(world)
+        for worker in made:
+            assert worker.astray.epoch == -1
+        await asyncio.gather(*map(to_the_end, made))
+        assert holders(world) != before
+        assert sum(worker.moved for worker in made) > 0
+        assert {(w.astray.epoch, w.astray.blobs, w.astray.size_bytes) for w in made} == {
+            (world.ring.epoch, 0, 0)
+        }
+        await world.check()
+
+    run(scene())
+
+
+def test_twice_as_many_partitions_move_nothing() -> None:
+    async def scene() -> None:
+        world = StoreWorld(2)
+        await world.begin()
+        await put(world, "ec-4-2", b"abcd" * 50_000)
+        before = holders(world)
+        world.double()
+        made = movers(world)
+        await asyncio.gather(*map(to_the_end, made))
+        assert holders(world) == before
+        assert [worker.moved for worker in made] == [0] * len(made)
+
+    run(scene())
+
+
+class DeletesFirst(Rebalancer):
+    """Takes a blob away before its copy is durable."""
+
+    async def _copy(self, home: DeviceClient, reader: BlobReader) -> None:
+        await self._delete(BlobEntry(reader.header, reader.size_bytes))
+        await super()._copy(home, reader)
+
+
+class TrustsTheName(Rebalancer):
+    """Takes a blob that is only being written for one that is there."""
+
+    async def _check_home(self, home: DeviceClient, mine: BlobReader) -> None:
+        return
+
+
+async def killed_at(moment_s: float, kind: Callable[..., Rebalancer]) -> bool:
+    """Kill all movers at an instant; whether every copy and fragment is somewhere."""
+    world = await stocked(3)
+    before = set(holders(world))
+    tasks = [asyncio.ensure_future(to_the_end(worker)) for worker in movers(world, kind)]
+    await asyncio.sleep(moment_s)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    whole = set(holders(world)) == before
+    await asyncio.gather(*map(to_the_end, movers(world)))
+    if whole:
+        await world.check()
+    return whole
+
+
+def outcomes(kind: Callable[..., Rebalancer]) -> set[bool]:
+    return {run(killed_at(0.04 * n, kind)) for n in range(KILLS)}
+
+
+def test_a_mover_killed_at_any_moment_has_lost_nothing_and_is_taken_up() -> None:
+    assert outcomes(Rebalancer) == {True}
+
+
+def test_one_that_deletes_first_is_caught() -> None:
+    assert False in outcomes(DeletesFirst)
+
+
+async def beside_a_writer(kind: Callable[..., Rebalancer]) -> bool:
+    """Someone has begun the copy at home and never ends it; whether the blob is still somewhere."""
+    world = await stocked(4)
+    for (blob_id, number), (holder,) in holders(world).items():
+        entry = world.devices[holder]._blobs[blob_id, number]
+        policy = entry[0].policy
+        home = world.ring.devices(policy, world.ring.partition(blob_id))[number]
+        if home != holder:
+            await world.devices[home].create_blob(entry[0], 1e18)
+    before = set(holders(world))
+    for worker in movers(world, kind):
+        for _ in range(200):
+            if await worker.work() is not Worked.BUSY:
+                break
+    return set(holders(world)) == before
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(Rebalancer, True), (TrustsTheName, False)])
+def test_what_is_only_being_written_at_home_stays_here(
+    kind: Callable[..., Rebalancer], kept: bool
+) -> None:
+    assert run(beside_a_writer(kind)) is kept
+
+
+def test_a_home_that_is_away_keeps_the_blob_here_and_is_tried_again() -> None:
+    async def scene() -> None:
+        world = await stocked(5)
+        before = holders(world)
+        for device in world.devices:
+            device.set_full(True)
+        for worker in movers(world):
+            ended = Worked.BUSY
+            while ended is Worked.BUSY:
+                ended = await worker.work()
+            status = worker.status()
+            assert (ended is Worked.THROTTLED) == (status.counts["moves_failed"] > 0)
+        assert holders(world) == before
+
+    run(scene())
