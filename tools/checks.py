@@ -14,8 +14,8 @@ import socket
 import stat
 import statistics
 import time
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
@@ -27,7 +27,7 @@ from proxy.core.policies import policy_named
 from ring.errors import RingError
 from ring.file import load as load_ring
 from ring.lookup import Ring
-from ring.types import ROWS
+from ring.types import ROWS, Device
 from ring.verify import verify
 from runtime.certificate import ServedCertificate
 from runtime.config import Config
@@ -37,19 +37,20 @@ from storage.device import identity
 from storage.erasure.contract import CodecError
 from storage.erasure.registry import make_codec
 from tools.data import credentials_path, ring_path
-from tools.finding import Finding, Level, ok, problem, size_text, warning
-from tools.health.health import Health
+from tools.finding import Finding, ok, problem, size_text, warning
+from tools.lifetime import check_lifetime
 
 PYTHON_MIN: Final = (3, 11)
 OPEN_FILES_MIN: Final = 4096
 """Connections, journal segments and blobs of one worker under load."""
 SYNC_SAMPLES: Final = 5
+ROOM_LOW: Final = 0.1
+"""A file system with less free than this share of it will soon be full."""
 SYNC_SLOW_S: Final = 0.05
 TIME_MIN: Final = datetime(2025, 1, 1, tzinfo=UTC)
 """A clock before this has never been set."""
 SKEW_MAX_S: Final = 60.0
 """How far ahead stamps may be before replicas refuse them (DESIGN: 60 s)."""
-CERTIFICATE_SOON: Final = timedelta(days=14)
 SECRET_MODE_MASK: Final = 0o077
 
 _VOLATILE: Final = frozenset({"tmpfs", "ramfs"})
@@ -164,7 +165,8 @@ def check_data(config: Config) -> Iterator[Finding]:
         yield warning("data", f"there is no {config.data} yet; `atoll up` makes it")
         return
     yield _closed("data", config.data, "700")
-    for name in ("secret", "credentials.toml"):
+    # In a cluster the secret is a file of the configuration; `tools.cluster_checks` looks at it.
+    for name in ("credentials.toml",) if config.cluster_listen else ("secret", "credentials.toml"):
         path = os.path.join(config.data, name)
         if os.path.exists(path):
             yield _closed(name.partition(".")[0], path, "600")
@@ -216,11 +218,11 @@ def check_ring(config: Config) -> tuple[Ring | None, list[Finding]]:
     return ring, [ok("ring", text)]
 
 
-def check_devices(ring: Ring) -> Iterator[Finding]:
-    """Each device of the ring is there and is the one that the ring means."""
-    found = {member.id: _device(member.path, member.id, ring.cluster_id) for member in ring.members}
+def check_devices(ring: Ring, own: Sequence[Device]) -> Iterator[Finding]:
+    """Each device of this node is there and is the one that the ring means."""
+    found = {member.id: _device(member.path, member.id, ring.cluster_id) for member in own}
     any_formatted = any(isinstance(result, identity.Identity) for result in found.values())
-    for member in ring.members:
+    for member in own:
         about, result = f"device {member.id}", found[member.id]
         if isinstance(result, identity.Identity):
             yield ok(about, f"{member.path} is device {member.id} of this cluster")
@@ -308,14 +310,19 @@ def _existing(path: str) -> str:
 def _check_disk(place: str, reserve_bytes: int) -> Iterator[Finding]:
     yield _file_system(place)
     free_bytes = RealDisk().free_bytes(place)
+    size = os.statvfs(place)
+    free_share = size.f_bavail / max(1, size.f_blocks)
+    room = f"{place}: {size_text(free_bytes)} free ({100 * free_share:.0f} %)"
     if free_bytes < reserve_bytes:
         yield problem(
             "space",
-            f"{place}: {size_text(free_bytes)} free is below the reserve of {size_text(reserve_bytes)} "
-            "(device_reserve_bytes): writes are refused until there is room",
+            f"{room} is below the reserve of {size_text(reserve_bytes)} (device_reserve_bytes): writes "
+            "are refused until there is room",
         )
+    elif free_share < ROOM_LOW:
+        yield warning("space", f"{room}: add devices, or delete, before it is full and refuses writes")
     else:
-        yield ok("space", f"{place}: {size_text(free_bytes)} free, {size_text(reserve_bytes)} reserved")
+        yield ok("space", f"{room}, {size_text(reserve_bytes)} reserved")
     try:
         sync_s = measure_sync_s(place)
     except OSError as error:
@@ -372,18 +379,6 @@ def measure_sync_s(place: str) -> float:
         os.unlink(path)
 
 
-# ---- the running cluster -------------------------------------------------------------------------
-
-
-def check_health(health: Health) -> Iterator[Finding]:
-    """What the running store says of the whole cluster, but for what is well: peers, clocks, versions,
-    keepers, devices, copies. `atoll status` tells the rest."""
-    bad = [finding for finding in health.findings if finding.level is not Level.OK]
-    yield from bad
-    if not bad:
-        yield ok("cluster", f"it runs and says of itself: {health.findings[0].text}")
-
-
 # ---- certificates --------------------------------------------------------------------------------
 
 
@@ -398,15 +393,6 @@ def check_certificate(config: Config, now: datetime) -> Iterator[Finding]:
     except (ConfigError, OSError, ValueError) as error:
         yield problem("certificate", f"{error}; it must be PEM, the server's certificate first")
         return
-    ends = certificate.not_valid_after_utc
-    if now > ends or now < certificate.not_valid_before_utc:
-        begins = certificate.not_valid_before_utc
-        yield problem(
-            "certificate", f"it is valid from {begins:%Y-%m-%d} to {ends:%Y-%m-%d} only; renew it"
-        )
-    elif ends - now < CERTIFICATE_SOON:
-        yield warning("certificate", f"it ends on {ends:%Y-%m-%d}; renew it, no restart is needed")
-    else:
-        yield ok("certificate", f"it is valid until {ends:%Y-%m-%d}")
+    yield check_lifetime("certificate", certificate, now, "renew it")
     with contextlib.suppress(OSError):
         yield _closed("tls key", config.tls_key, "600")

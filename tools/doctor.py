@@ -58,18 +58,23 @@ def examine(config_path: str | None, data: str | None) -> Iterator[Finding]:
 
 
 def _examine_store(config: Config) -> Iterator[Finding]:
-    from tools import checks
+    from tools import checks, cluster_checks, disk_errors
+    from tools.peers import is_own
 
     now = datetime.fromtimestamp(SystemClock().now_ns() / 1e9, UTC)
     yield from checks.check_data(config)
     yield from checks.check_users(config)
     ring, findings = checks.check_ring(config)
     yield from findings
+    own = [member for member in ring.members if is_own(config, member)] if ring else []
     if ring is not None:
-        yield from checks.check_devices(ring)
+        yield from cluster_checks.check_spread(ring)
+        yield from checks.check_devices(ring, own)
     yield from checks.check_codecs(ring)
-    paths = [member.path for member in ring.members] if ring else config.device_paths
+    paths = [member.path for member in own] or config.device_paths
     yield from checks.check_disks([config.data, *paths], config.device_reserve_bytes)
+    yield from disk_errors.check_disk_errors([config.data, *paths])
+    yield from disk_errors.check_quarantine(paths)
     yield from checks.check_clock(config.data, now)
     health = _health(config)
     running = health is not None and health.facts.get("endpoint") == config.endpoint
@@ -79,8 +84,9 @@ def _examine_store(config: Config) -> Iterator[Finding]:
             "admin port", config.admin_listen, config.admin_port, running=running
         )
     yield from checks.check_certificate(config, now)
+    yield from cluster_checks.check_cluster_files(config, now)
     if running and health is not None:
-        yield from checks.check_health(health)
+        yield from cluster_checks.check_health(health)
 
 
 def _health(config: Config) -> Health | None:

@@ -41,8 +41,8 @@ def _keepers(scene: Scene) -> Iterator[Finding]:
             "make `keepers` the same on every node",
         )
     there = {report.address for report in scene.report.reports if report.worker == 0}
-    here = [names.get(address, address) for address in keepers if address in there]
-    away = [names.get(address, address) for address in keepers if address not in there]
+    here = sorted(names.get(address, address) for address in keepers if address in there)
+    away = sorted(names.get(address, address) for address in keepers if address not in there)
     majority = len(keepers) // 2 + 1
     if len(here) < majority:
         yield problem(
