@@ -11,7 +11,7 @@ from typing import Literal
 
 from tools.bench.rows import RowResult
 
-Metric = Literal["machine_cpu_us", "machine_cpu_s_gib", "ops_s", "peak_mib", "seconds"]
+Metric = Literal["machine_cpu_us", "machine_cpu_s_gib", "ops_s", "peak_mib", "seconds", "goodput_ratio"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ BARS = (
     Bar("delete-4k", "machine_cpu_us", 300),
     Bar("put-64k", "machine_cpu_us", 600, prototype=436),
     Bar("get-64k", "machine_cpu_us", 200, prototype=120),
+    Bar("overload-put", "goodput_ratio", 0.8, at_least=True),
+    Bar("overload-get", "goodput_ratio", 0.8, at_least=True),
     Bar("list-1000", "machine_cpu_us", 8000),
     Bar("put-64m", "machine_cpu_s_gib", 4.5),
     Bar("get-64m", "machine_cpu_s_gib", 0.6),

@@ -40,6 +40,7 @@ _NAMES = {
     "machine_cpu_s_gib": "CPU s/GiB",
     "ops_s": "1/s",
     "peak_mib": "MiB",
+    "goodput_ratio": "goodput, x peak",
     "seconds": "s",
 }
 

@@ -24,6 +24,8 @@ TITLES = {
     "put-64m-ec": "PUT 64 MiB, ec-4-2",
     "get-64m-ec": "GET 64 MiB, ec-4-2",
     "get-64m-degraded": "GET 64 MiB, ec-4-2, two fragments gone",
+    "overload-put": "PUT 4 KiB, four times the clients",
+    "overload-get": "GET 4 KiB, four times the clients",
     "list-1000": "LIST, a page of 1,000",
     "multipart-1g": "multipart upload of 1 GiB",
     "memory-streams": "memory of one worker, 8 clients streaming",
@@ -38,6 +40,8 @@ ONLY_OWN_STORE = {
     "get-64m-ec",
     "get-64m-degraded",
     "memory-streams",
+    "overload-put",
+    "overload-get",
     "restart",
 }
 """Rows that need the store's processes, files or policies, and so run on no foreign endpoint."""
@@ -51,6 +55,7 @@ class RowResult(msgspec.Struct, omit_defaults=True):
     server_cpu_us, machine_cpu_us: processor time per operation, see `accounting`; the _gib pair is the
     same in seconds per GiB of payload. peak_mib: the highest resident size of any worker; private_mib
     its anonymous part; pss_mib: the sum over all the server's processes at the row's end.
+    goodput_ratio: right answers a second under overload, to those at the peak.
     idle_cores: what the machine did before the row and what was subtracted for it.
     """
 
@@ -74,6 +79,7 @@ class RowResult(msgspec.Struct, omit_defaults=True):
     private_mib: float | None = None
     pss_mib: float | None = None
     seconds: float | None = None
+    goodput_ratio: float | None = None
     fsync: str = ""
     filesystem: str = ""
     failures: dict[str, int] = {}

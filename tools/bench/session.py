@@ -109,6 +109,21 @@ class Session:
             if (result.row, result.target) == (row, target.name):
                 result.note = "; ".join(filter(None, [result.note, note]))
 
+    def rate(self, row: str, target: Target, goodput_ratio: float, note: str) -> None:
+        """Add to a kept row how its goodput compares to the peak's."""
+        for result in self.results:
+            if (result.row, result.target) == (row, target.name):
+                result.goodput_ratio = goodput_ratio
+        self.annotate(row, target, note)
+
+    def forgive(self, row: str, target: Target, kind: str) -> None:
+        """Take one kind of answers from a kept row's failures: they are right there."""
+        for result in self.results:
+            if (result.row, result.target) == (row, target.name):
+                result.failures = {k: n for k, n in result.failures.items() if k != kind}
+                if not result.failures:
+                    result.first_failure = ""
+
     def amend(self, row: str, target: Target, later: LoadResult) -> None:
         """Add what went wrong after a row to the row itself."""
         for result in self.results:

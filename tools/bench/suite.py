@@ -12,6 +12,7 @@ from pathlib import Path
 from tools.bench.driver import Generator
 from tools.bench.large_objects import EC_BUCKET, run_large, run_multipart, run_streams
 from tools.bench.lifecycle import run_idle_memory, run_restart, run_start
+from tools.bench.overload import run_overload
 from tools.bench.rows import RowResult
 from tools.bench.scale import Scale
 from tools.bench.servers import AtollStore, Endpoint, Prototype, ServerFailed, Target, free_port
@@ -65,6 +66,7 @@ def workloads(scale: Scale) -> list[Callable[[Session], None]]:
         lambda session: run_small(session, medium),
         lambda session: run_large(session, "", BUCKET),
         lambda session: run_large(session, "-ec", EC_BUCKET),
+        run_overload,
         run_list,
         run_multipart,
         run_streams,
