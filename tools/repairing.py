@@ -8,7 +8,7 @@ from proxy.core.owners import Owners
 from proxy.core.placement import Placement
 from proxy.core.rows import Rows
 from proxy.core.store import CoreStore
-from proxy.repair import audit, collect, leftovers, mend, rebalance, rebuild, scrub, sweep
+from proxy.repair import audit, collect, leftovers, mend, rebalance, rebuild, scrub, sweep, sync
 from proxy.repair.runner import Runner
 from proxy.repair.throttle import ForegroundLatency, Throttle
 from ring.lookup import Ring
@@ -51,10 +51,13 @@ class RepairWorkers:
         self._leftovers: dict[int, leftovers.Leftovers] = {}
         self._movers: dict[int, rebalance.Rebalancer] = {}
         self.runner.add(mend.Mending(store.mender, clock, throttle.pace()), mend.LOOK_AGAIN_S)
+        self._sync = sync.Sync(ring, placement, self._rows, (), clock, throttle.pace())
+        self.runner.add(self._sync, sync.AGAIN_S)
 
     def follow(self, owned: Iterable[DeviceClient]) -> None:
         """There is another ring: work on these devices from now on, and on no others."""
         devices = {device.device_id: device for device in owned}
+        self._sync.owned = frozenset(devices)
         for device_id in self._leftovers.keys() - devices.keys():
             del self._leftovers[device_id], self._movers[device_id]
             self.runner.drop(f"d{device_id}")
