@@ -8,7 +8,18 @@ from proxy.core.owners import Owners
 from proxy.core.placement import Placement
 from proxy.core.rows import Rows
 from proxy.core.store import CoreStore
-from proxy.repair import audit, collect, leftovers, mend, rebalance, rebuild, scrub, sweep, sync
+from proxy.repair import (
+    audit,
+    collect,
+    expire,
+    leftovers,
+    mend,
+    rebalance,
+    rebuild,
+    scrub,
+    sweep,
+    sync,
+)
 from proxy.repair.runner import Runner
 from proxy.repair.throttle import ForegroundLatency, Throttle
 from ring.lookup import Ring
@@ -45,6 +56,7 @@ class RepairWorkers:
         self._placement = placement
         self._ring = ring
         self._clock = clock
+        self._randomness = randomness
         self._rows = Rows(placement, stamps, clock, randomness)  # its latency is no request's
         self._owners = Owners(self._rows)
         self._blobs = Blobs(placement, clock, randomness)  # what it misses, rebuilding finds
@@ -100,6 +112,10 @@ class RepairWorkers:
         limit = pace(config.rebalance_bytes_per_s)
         mover = rebalance.Rebalancer(device, self._ring, self._placement, clock, limit)
         self._movers[device.device_id] = mover
+        expirer = expire.Expirer(
+            device, self._ring, self._rows, clock, self._randomness, pace(expire.ROWS_PER_S)
+        )
+        self.runner.add(expirer, expire.LOOK_AGAIN_S)
         self.runner.add(mover, rebalance.LOOK_AGAIN_S)
 
     def _add_scrubbing(self, device: Device) -> None:

@@ -2,15 +2,20 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 from runtime.clock import Clock
 from runtime.tasks import together
-from storage.contract import RowDevice
+from storage.contract import DeviceFault, RowDevice
 from storage.types import Failed, Fault, RowAnswer, RowMessage
 
 ASK_TIME_S: Final = 10.0
 """How long a replica may take to answer a worker."""
+
+WALK_TIME_S: Final = 30.0
+"""How long a device of the own process may take, for a worker that walks over its rows."""
+
+T = TypeVar("T")
 
 _SILENCE: Final = Failed(Fault.DEADLINE, "no answer in time")
 
@@ -39,3 +44,13 @@ async def ask_all(
     """Several questions at once; the answers in their order."""
     answers = await together(ask(clock, within_s, device, message) for device, message in asked)
     return [answer for answer, _ in answers]
+
+
+async def told(clock: Clock, device: RowDevice, message: RowMessage, kind: type[T]) -> T:
+    """The answer, of this kind. Raises DeviceFault for any other."""
+    answer, _ = await ask(clock, WALK_TIME_S, device, message)
+    if isinstance(answer, kind):
+        return answer
+    if isinstance(answer, Failed):
+        raise DeviceFault(Fault(answer.fault), answer.text)
+    raise DeviceFault(Fault.OFFLINE, f"an unexpected answer: {type(answer).__name__}")

@@ -9,7 +9,6 @@ A blob that is in memory is checked as it is there: its readers get those bytes.
 memory a later round reads it from the disk.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -17,26 +16,24 @@ import msgspec
 
 from proxy.core.owners import UNPROVABLE
 from proxy.core.rows import Rows
+from proxy.repair.asking import told
 from proxy.repair.contract import Worked, WorkerStatus
 from proxy.repair.rebuild import Rings
 from proxy.repair.tally import Tally
 from proxy.repair.throttle import Pace
 from ring.lookup import Ring
 from runtime.clock import Clock
-from storage.contract import DeviceClient, DeviceFault
+from storage.contract import DeviceClient
 from storage.types import (
     DAMAGED,
     GROUP_PARTITIONS_MAX,
     PULL_ROWS_MAX,
+    SUMMARY_PARTITIONS_MAX,
     BlobEntry,
     BlobName,
-    Failed,
-    Fault,
     ListShards,
     Pull,
     Pulled,
-    RowAnswer,
-    RowMessage,
     ShardList,
     Summarize,
     Summary,
@@ -44,7 +41,7 @@ from storage.types import (
 
 BLOBS_PER_UNIT: Final = 16
 
-ASK_TIME_S: Final = 30.0
+PARTITIONS_AT_ONCE: Final = min(GROUP_PARTITIONS_MAX, SUMMARY_PARTITIONS_MAX)
 
 SAVE_S: Final = 10.0
 """The mark is saved this often: a restart reads at most so much again."""
@@ -205,14 +202,17 @@ class Scrubber:
         """How much there is to read."""
         size_bytes, first = 0, 0
         while first < ring.partition_count:
-            count = min(GROUP_PARTITIONS_MAX, ring.partition_count - first)
+            count = min(PARTITIONS_AT_ONCE, ring.partition_count - first)
             groups = await self._device.group_blobs(ring.salt, ring.part_power, "", first, count)
             size_bytes += sum(group.size_bytes for group in groups)
-            summary = await self._ask(Summarize(ring.salt, ring.part_power, first, count))
-            if type(summary) is Summary:
-                size_bytes += sum(one.size_bytes for one in summary.partitions)
+            summary = await self._summary(ring, first, count)
+            size_bytes += sum(one.size_bytes for one in summary.partitions)
             first += count
         self._tally.begin(None, max(0, size_bytes - mark.done_bytes))
+
+    async def _summary(self, ring: Ring, first: int, count: int) -> Summary:
+        message = Summarize(ring.salt, ring.part_power, first, count)
+        return await told(self._clock, self._device, message, Summary)
 
     # -- blobs -----------------------------------------------------------------------------------
 
@@ -245,9 +245,7 @@ class Scrubber:
         if mark.partition >= ring.partition_count:
             return self._ended(mark)
         asked = ListShards(ring.salt, ring.part_power, mark.partition, mark.shard)
-        listed = await self._ask(asked)
-        if type(listed) is not ShardList:
-            raise _fault(listed)
+        listed = await told(self._clock, self._device, asked, ShardList)
         if not listed.shards:
             following = await self._next_partition(ring, mark.partition + 1)
             return msgspec.structs.replace(mark, partition=following, shard=b"")
@@ -258,10 +256,8 @@ class Scrubber:
     async def _next_partition(self, ring: Ring, first: int) -> int:
         """The next partition of which the device holds rows; the ring's end for none."""
         while first < ring.partition_count:
-            count = min(GROUP_PARTITIONS_MAX, ring.partition_count - first)
-            summary = await self._ask(Summarize(ring.salt, ring.part_power, first, count))
-            if type(summary) is not Summary:
-                raise _fault(summary)
+            count = min(PARTITIONS_AT_ONCE, ring.partition_count - first)
+            summary = await self._summary(ring, first, count)
             if summary.partitions:
                 return summary.partitions[0].partition
             first += count
@@ -276,9 +272,7 @@ class Scrubber:
         done = done_bytes = damaged = 0
         while True:
             begun = self._clock.monotonic()
-            page = await self._ask(Pull(key, start, PULL_ROWS_MAX))
-            if type(page) is not Pulled:
-                raise _fault(page)
+            page = await told(self._clock, self._device, Pull(key, start, PULL_ROWS_MAX), Pulled)
             bad = [row.name for row in page.rows if row.payload_bytes == DAMAGED]
             for name in bad:
                 await self._try_heal(key, name)
@@ -310,19 +304,3 @@ class Scrubber:
         except UNPROVABLE:
             return
         self._rows_healed += 1
-
-    async def _ask(self, message: RowMessage) -> RowAnswer:
-        done: asyncio.Future[RowAnswer] = asyncio.get_running_loop().create_future()
-
-        def deliver(answer: RowAnswer, _payload: bytes) -> None:
-            if not done.done():
-                done.set_result(answer)
-
-        self._device.send(message, b"", self._clock.monotonic() + ASK_TIME_S, deliver)
-        return await done
-
-
-def _fault(answer: RowAnswer) -> DeviceFault:
-    if type(answer) is Failed:
-        return DeviceFault(Fault(answer.fault), answer.text)
-    return DeviceFault(Fault.OFFLINE, f"an unexpected answer: {type(answer).__name__}")
