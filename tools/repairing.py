@@ -62,7 +62,9 @@ class RepairWorkers:
         self._blobs = Blobs(placement, clock, randomness)  # what it misses, rebuilding finds
         self._leftovers: dict[int, leftovers.Leftovers] = {}
         self._movers: dict[int, rebalance.Rebalancer] = {}
-        self.runner.add(mend.Mending(store.mender, clock, throttle.pace()), mend.LOOK_AGAIN_S)
+        self.runner.add(
+            mend.Mending(store.mender, self._owners, clock, throttle.pace()), mend.LOOK_AGAIN_S
+        )
         self._sync = sync.Sync(ring, placement, self._rows, (), clock, throttle.pace())
         self.runner.add(self._sync, sync.AGAIN_S)
 

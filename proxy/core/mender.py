@@ -5,6 +5,7 @@ little later and one at a time; `proxy/repair/mend.py` is the worker that does s
 nobody touched stays unseen, and the queue ends with the process.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 import msgspec
@@ -28,6 +29,15 @@ RETRY_S: Final = 30.0
 """A device that could not take its copy is asked again after this long."""
 
 ATTEMPTS_MAX: Final = 20
+
+
+Wanted = Callable[[BlobHeader], Awaitable[bool]]
+"""Whether a row names the blob still: else what was just deleted would come back. Raises StoreError
+where that can't be told now."""
+
+
+class _UnwantedError(Exception):
+    """No row names the blob any more."""
 
 
 class Lost(NamedTuple):
@@ -77,10 +87,17 @@ class Mender:
         for lost in list(self._queue):
             await self.try_mend(lost)
 
-    async def try_mend(self, lost: Lost) -> bool:
-        """Whether the copy is there and good now. Else it is tried again, behind the others."""
+    async def try_mend(self, lost: Lost, wanted: Wanted | None = None) -> bool:
+        """Whether the copy is there and good now. Else it is tried again, behind the others.
+
+        wanted: without it every blob is; what is not wanted any more is not tried again.
+        """
         tries = self._queue[lost].tries + 1
-        mended = await self._try_mend(lost)
+        try:
+            mended = await self._try_mend(lost, wanted)
+        except _UnwantedError:
+            del self._queue[lost]
+            return False
         del self._queue[lost]
         if mended:
             self.mended += 1
@@ -90,7 +107,7 @@ class Mender:
             self.given_up += 1
         return mended
 
-    async def _try_mend(self, lost: Lost) -> bool:
+    async def _try_mend(self, lost: Lost, wanted: Wanted | None) -> bool:
         """Whether the copy is there and good now."""
         devices = self._placement.blob_devices(lost.blob.id, lost.blob.policy)
         codec = self._placement.codec(self._placement.policy(lost.blob.policy))
@@ -99,6 +116,8 @@ class Mender:
             header = await source.header()
             if header is None:
                 return False
+            if wanted is not None and not await wanted(header):
+                raise _UnwantedError
             await self._write_copy(lost, source, header)
         except (DeviceFault, StoreError):
             return False

@@ -2,11 +2,14 @@
 
 from typing import Final
 
+from proxy.core.errors import Unavailable
 from proxy.core.mender import Mender
+from proxy.core.owners import UNPROVABLE, Owners, owner_of
 from proxy.repair.contract import Worked, WorkerStatus
 from proxy.repair.tally import Tally
 from proxy.repair.throttle import Pace
 from runtime.clock import Clock
+from storage.types import BlobHeader
 
 LOOK_AGAIN_S: Final = 2.0
 
@@ -16,8 +19,9 @@ class Mending:
 
     name = "mend"
 
-    def __init__(self, mender: Mender, clock: Clock, pace: Pace) -> None:
+    def __init__(self, mender: Mender, owners: Owners, clock: Clock, pace: Pace) -> None:
         self.pace = pace
+        self._owners = owners
         self._mender = mender
         self._tally = Tally(clock)
 
@@ -28,9 +32,16 @@ class Mending:
         lost = self._mender.due()
         if lost is None:
             return Worked.IDLE
-        if await self._mender.try_mend(lost):
+        if await self._mender.try_mend(lost, self._wanted):
             self._tally.did(1, lost.blob.size_bytes)
         return Worked.BUSY
+
+    async def _wanted(self, header: BlobHeader) -> bool:
+        try:
+            named = await self._owners.named(owner_of(header))
+        except UNPROVABLE as error:
+            raise Unavailable("whether a row names the blob can't be told now") from error
+        return named is None or header.name.id in named
 
     def status(self) -> WorkerStatus:
         """See Worker."""

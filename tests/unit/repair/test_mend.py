@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from proxy.core.owners import Owners
 from proxy.core.store import CoreStore
 from proxy.core.types import Container, ObjectAttributes
 from proxy.repair.mend import Mending
@@ -12,6 +13,10 @@ from tests.grid import BytesBody, Grid, Rounds, throttle, whole
 
 PLAIN = ObjectAttributes("text/plain")
 SIZE = 2_500_000
+
+
+def mending_of(grid: Grid, store: CoreStore) -> Mending:
+    return Mending(store.mender, Owners(store.rows), grid.clock, throttle(grid.clock).pace())
 
 
 async def read(store: CoreStore, container: Container) -> bytes:
@@ -83,7 +88,7 @@ async def test_a_new_loss_does_not_wait_for_those_that_could_not_be_mended() -> 
     data = os.urandom(SIZE)
     grid.devices[2].set_full(True)
     store.mender.settle_s = 0.0
-    mending = Rounds([Mending(store.mender, grid.clock, throttle(grid.clock).pace())])
+    mending = Rounds([mending_of(grid, store)])
     await store.put_object(container, "o", BytesBody(data), PLAIN)
     mended = await copies(grid)
     await mending.round()  # its device has no room
@@ -95,3 +100,21 @@ async def test_a_new_loss_does_not_wait_for_those_that_could_not_be_mended() -> 
     await mending.round()
     assert await copies(grid) == mended
     assert len(store.mender) == 1
+
+
+async def test_what_was_deleted_meanwhile_does_not_come_back() -> None:
+    grid = Grid()
+    store = grid.store()
+    container = await store.create_container("a", "c")
+    await store.put_object(container, "o", BytesBody(os.urandom(SIZE)), PLAIN)
+    before = await copies(grid)
+    (entry,) = await grid.devices[before[0][0]].list_blobs(None, 1)
+    await grid.devices[before[0][0]].delete_blob(entry.header.name, 1e18)
+    await read(store, container)
+    assert len(store.mender) == 1
+    store.mender.settle_s = 0.0
+    await store.delete_object(container, "o")  # its other copies wait for the collector
+    for lost in list(store.mender._queue):
+        assert not await store.mender.try_mend(lost, mending_of(grid, store)._wanted)
+    assert len(store.mender) == 0
+    assert sorted(await copies(grid)) == [1, 2]
