@@ -238,9 +238,11 @@ class MemoryDevice:
         return Installed(refused)
 
     def _merge(self, key: bytes, row: PulledRow, payload: bytes) -> bool:
-        held = self._shard(key).get(row.name)
+        shard = self._shard(key)
+        held = shard.get(row.name)
         incoming = replica.RowState(row.version, row.promised, tuple(row.earlier))
-        installed = replica.on_install(held.state, incoming)
+        sealed = shard.sealed and row.name != SEAL_NAME
+        installed = replica.on_install(held.state, incoming, sealed=sealed)
         state = installed.state or held.state
         heals = row.version == held.state.version and (key, row.name) in self._corrupt_rows
         if (installed.taken and row.version > held.state.version) or heals:

@@ -101,7 +101,7 @@ class Installed(NamedTuple):
     taken: bool
 
 
-def on_install(state: RowState, incoming: RowState) -> Installed:
+def on_install(state: RowState, incoming: RowState, *, sealed: bool = False) -> Installed:
     """A newcomer takes over what a majority of the old replicas knows of a row, merged by `merged`.
 
     A conditional version counts as this replica's vote for its ballot, so it is taken only where no
@@ -109,11 +109,14 @@ def on_install(state: RowState, incoming: RowState) -> Installed:
     Then the row must be decided anew first. What others have held answers for its stamps, and is no
     vote for its ballots; it counts also where this replica has a newer version: it must not say
     "never held" of what one of those that it stands for held and let a reader see.
+
+    sealed: this replica has sealed the row's shard. Nothing is decided there any more, so that no
+    promise stands against what readers take anyway.
     """
     promised = max(state.promised, incoming.promised)
     ballot = incoming.version[STAMP_BYTES:]
     newer = incoming.version > state.version
-    taken = not newer or ballot == ZERO_STAMP or ballot >= promised
+    taken = sealed or not newer or ballot == ZERO_STAMP or ballot >= promised
     version = incoming.version if newer and taken else state.version
     stamps = {held[:STAMP_BYTES] for held in (*incoming.earlier, incoming.version)}
     of_others = {stamp + ZERO_STAMP for stamp in stamps if stamp < version[:STAMP_BYTES]}

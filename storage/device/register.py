@@ -299,13 +299,14 @@ class RowTable:
     def take_over(self, shard: Shard, row: PulledRow, payload: bytes) -> bool:
         """Take over what other replicas know of a row; see storage.replica.on_install.
 
-        False where its version must be decided anew first. Seals are not looked at.
+        False where its version must be decided anew first. A seal keeps nothing out.
         """
         name = row.name
         old = shard.pending.get(name) or self._durable(shard, name)
         known = _state(old)
         incoming = RowState(row.version, row.promised, tuple(row.earlier))
-        state, taken = replica.on_install(known, incoming)
+        sealed = shard.sealing and name != SEAL_NAME
+        state, taken = replica.on_install(known, incoming, sealed=sealed)
         if (taken and row.version > known.version) or self._heals(old, row, payload):
             self._put(shard, name, old, state or known, row, payload, inf, None)
         elif state is not None:

@@ -190,6 +190,20 @@ async def test_a_conditional_version_below_a_promise_is_not_taken(rig: Rig) -> N
         assert (rows[name][0].version, rows[name][0].promised) == (ZERO_VERSION, stamp(promise))
 
 
+async def test_a_sealed_shards_row_is_taken_whatever_was_promised(rig: Rig) -> None:
+    """Nothing is decided there any more; the seal itself still is."""
+    await rig.ask(prepare(5 * S))
+    await rig.ask(prepare(5 * S, SEAL_NAME))
+    row = pulled(update(2 * S, 3 * S), promised=stamp(4 * S))
+    assert await rig.answer_to(Install(SHARD, [row])) == Installed([NAME])
+    seal = pulled(update(2 * S, 3 * S), SEAL_NAME)
+    assert await rig.answer_to(Install(SHARD, [seal])) == Installed([SEAL_NAME])
+    await rig.ask(write(9 * S, SEAL_NAME, flags=RowFlag.UNCOUNTED, size=0), b"why")
+    assert await rig.answer_to(Install(SHARD, [row])) == Installed([])
+    held = (await pull_all(rig))[NAME][0]
+    assert (held.version, held.promised) == (update(2 * S, 3 * S), stamp(5 * S))
+
+
 def test_histories_of_several_reach_back_no_further_than_each() -> None:
     v = [plain(number * S) for number in range(10)]
     one = RowState(v[5], stamp(1), (v[1], v[3]))
