@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from storage.contract import BlobReader, BlobWriter, Buffer, Deliver, DeviceClient, DeviceFault
+from storage.node import NodeFacts, Progress
 from storage.types import (
     BlobEntry,
     BlobGroup,
@@ -54,6 +55,15 @@ class Host(Protocol):
 
     def device(self, device_id: int) -> DeviceClient | None:
         """The device as it is served now."""
+
+    def heard_of(self, epoch: int) -> None:
+        """A row call of that ring epoch came in."""
+
+    def newer_ring(self, than: int) -> bytes:
+        """Its ring's file, b"" where that is not newer than the epoch `than`."""
+
+    progress: Callable[[], Progress]
+    """How far its devices are with a ring change."""
 
 
 class Network:
@@ -162,10 +172,12 @@ class RemoteRows:
         def arrive(there: Life) -> None:
             if loop.time() >= deadline:
                 return
-            device = network.hosts[self._target].device(self.device_id)
+            host = network.hosts[self._target]
+            device = host.device(self.device_id)
             if device is None:
                 answered(Failed(Fault.OFFLINE, "not here"), b"")
             else:
+                host.heard_of(self._epoch)
                 device.at(self._epoch).send(message, payload, deadline, answered)
 
         def answered(answer: RowAnswer, body: bytes) -> None:
@@ -174,6 +186,96 @@ class RemoteRows:
                 network.answer(self._target, life, lambda: call.settle(answer, body))
 
         network.post(self._source, self._target, arrive)
+
+
+async def ask(
+    network: Network,
+    source: str,
+    target: str,
+    act: Callable[[Host], Awaitable[T]],
+    deadline: float | None = None,
+    pinned: Life | None = None,
+) -> T:
+    """Carry out `act` at another node, over a stream. Raises DeviceFault."""
+    life = owner()
+    if life is None or not life.alive:
+        raise DeviceFault(Fault.UNREACHABLE, "the process is dead")
+    done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    _begin_call(network, source, target, life, act, done, pinned)
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await done
+    except TimeoutError:
+        raise DeviceFault(Fault.DEADLINE) from None
+
+
+def _begin_call(
+    network: Network,
+    source: str,
+    target: str,
+    life: Life,
+    act: Callable[[Host], Awaitable[T]],
+    done: "asyncio.Future[T]",
+    pinned: Life | None,
+) -> None:
+    there = network.hosts[target].life
+    times = network.times(source, target)
+    if there is None or not there.alive or pinned not in (None, there):
+        _fail(life, done, 0.001)
+        return
+    if not times:
+        _fail(life, done, network.noticed_after_s())
+        return
+    here = network.times(target, source)
+    there.at_end[done] = lambda: _fail(life, done, network.noticed_after_s())
+    done.add_done_callback(lambda _: there.at_end.pop(done, None))
+
+    async def work() -> None:
+        result: T | None = None
+        error: Exception | None = None
+        try:
+            result = await act(network.hosts[target])
+        except (DeviceFault, ValueError) as raised:
+            error = raised
+        if here and there.alive:
+            life.soon(here[0], lambda: _finish(done, result, error))
+        else:
+            _fail(life, done, network.noticed_after_s())
+
+    there.soon(times[0], lambda: there.spawn(work()))
+
+
+class RemoteNode:
+    """Another node's process; see NodeClient, of which what is asked here is there."""
+
+    def __init__(self, network: Network, source: str, target: str) -> None:
+        self._network = network
+        self._source = source
+        self._target = target
+
+    async def facts(self, deadline: float) -> NodeFacts:
+        """See NodeClient.facts."""
+        return NodeFacts(self._target, 0, 1, {})
+
+    async def ring(self, newer_than: int, deadline: float) -> bytes:
+        """See NodeClient.ring."""
+
+        async def newer(host: Host) -> bytes:
+            return host.newer_ring(newer_than)
+
+        return await ask(self._network, self._source, self._target, newer, deadline)
+
+    async def progress(self, deadline: float) -> Progress:
+        """See NodeClient.progress."""
+
+        async def how_far(host: Host) -> Progress:
+            return host.progress()
+
+        return await ask(self._network, self._source, self._target, how_far, deadline)
+
+    async def report(self, deadline: float) -> bytes:
+        """See NodeClient.report."""
+        return b""
 
 
 class RemoteDevice(RemoteRows):
@@ -196,54 +298,14 @@ class RemoteDevice(RemoteRows):
 
         pinned: the one life of the other node in which that makes sense.
         """
-        life = owner()
-        if life is None or not life.alive:
-            raise DeviceFault(Fault.UNREACHABLE, "the process is dead")
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
-        self._ask(life, act, done, pinned)
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await done
-        except TimeoutError:
-            raise DeviceFault(Fault.DEADLINE) from None
 
-    def _ask(
-        self,
-        life: Life,
-        act: Callable[[DeviceClient], Awaitable[T]],
-        done: "asyncio.Future[T]",
-        pinned: Life | None,
-    ) -> None:
-        network = self._network
-        there = network.hosts[self._target].life
-        times = network.times(self._source, self._target)
-        if there is None or not there.alive or pinned not in (None, there):
-            _fail(life, done, 0.001)
-            return
-        if not times:
-            _fail(life, done, network.noticed_after_s())
-            return
-        here = network.times(self._target, self._source)
-        there.at_end[done] = lambda: _fail(life, done, network.noticed_after_s())
-        done.add_done_callback(lambda _: there.at_end.pop(done, None))
+        async def on_device(host: Host) -> T:
+            device = host.device(self.device_id)
+            if device is None:
+                raise DeviceFault(Fault.OFFLINE, "not here")
+            return await act(device)
 
-        async def work() -> None:
-            result: T | None = None
-            error: Exception | None = None
-            device = network.hosts[self._target].device(self.device_id)
-            try:
-                if device is None:
-                    raise DeviceFault(Fault.OFFLINE, "not here")
-                result = await act(device)
-            except (DeviceFault, ValueError) as raised:
-                error = raised
-            if here and there.alive:
-                life.soon(here[0], lambda: _finish(done, result, error))
-            else:
-                _fail(life, done, network.noticed_after_s())
-
-        there.soon(times[0], lambda: there.spawn(work()))
+        return await ask(self._network, self._source, self._target, on_device, deadline, pinned)
 
     async def create_blob(self, header: BlobHeader, deadline: float) -> BlobWriter:
         """See DeviceClient.create_blob."""

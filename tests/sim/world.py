@@ -13,22 +13,28 @@ from typing import Any, TypeVar
 import xxhash
 
 from proxy.core.errors import NoSuchContainer, NoSuchUpload, StoreError, Unavailable
-from proxy.core.policies import policy_named
 from proxy.core.store import CoreStore
 from proxy.core.types import ListQuery, ObjectInfo
 from ring.builder import build
+from ring.epochs import is_joint
+from ring.file import encode, write_bytes
+from ring.types import ROWS, default_placements
 from ring.types import Device as Member
-from ring.types import default_placements
 from runtime.config import Config
 from storage.device.engine import Device, DeviceConfig
+from storage.device.identity import Identity
+from storage.device.opening import format_device
+from storage.keeper import KeeperDevice
 from tests.sim.clients import ACCOUNT, ACTS, PRESENT, Client, Place
-from tests.sim.disk import SimDisk
+from tests.sim.disk import DiskDoor, SimDisk
 from tests.sim.faults import Faults
 from tests.sim.history import History, Violation
 from tests.sim.linearizability import Operation
+from tests.sim.member import KEEPER_FILE, RING_FILE
 from tests.sim.network import Network
-from tests.sim.node import CLUSTER, Node, Settings
-from tests.sim.virtual_time import run
+from tests.sim.node import Node, Settings
+from tests.sim.ring_changes import Operator
+from tests.sim.virtual_time import Life, run
 
 T = TypeVar("T")
 
@@ -36,6 +42,7 @@ GRACE_S = 40.0
 ORPHAN_GRACE_S = 150.0
 """How long the collectors wait. More than any client, plus what clocks may jump."""
 
+CLUSTER = "0" * 32
 PART_POWER = 5
 QUIET_S = 30.0
 """After the last fault: no message is on its way any more."""
@@ -87,6 +94,7 @@ class World:
         self.network = Network(self._stream(), self.trace)
         self._build()
         self._faults = Faults(self, self._stream())
+        self._operator = Operator(self, self._stream(), self._rng.choice([8.0, 30.0, 1e9]))
         self.places = self._places()
         pause_max_s = self._rng.choice([0.5, 3.0, 8.0])
         mix = [self._rng.choice([0.2, 1.0, 1.0, 4.0]) for _ in range(ACTS)]
@@ -110,41 +118,48 @@ class World:
             Member(n, f"{n + 1:032x}", "r", f"z{n % nodes % 3}", f"n{n % nodes}", "sim", f"d{n}", 1.0)
             for n in range(devices)
         ]
-        placements = default_placements(devices)
-        self.ring = build(members, placements, PART_POWER, seed_of(rng), cluster_id=CLUSTER)
+        self.ring = build(
+            members,
+            default_placements(devices),
+            PART_POWER,
+            rng.getrandbits(64),
+            cluster_id=CLUSTER,
+            min_part_hours=1,
+        )
         config = DeviceConfig(
             segment_bytes=rng.choice([32, 128, 1024]) * 1024,
             checkpoint_rows=rng.choice([16, 200, 16_384]),
             checkpoint_interval_s=rng.choice([0.5, 5.0, 30.0]),
             reserve_bytes=256 * 1024,
         )
-        policies = {p.name: policy_named(p.name) for p in placements if p.name != "rows"}
+        names = [f"n{number}" for number in range(nodes)]
         settings = Settings(
-            policies,
             config,
             Config(collect_grace_s=GRACE_S, orphan_grace_s=ORPHAN_GRACE_S, part_min_bytes=1024),
+            tuple(names[: rng.choice([1, 3, 3])]),
         )
-        self.nodes: list[Node] = []
         self.disks: list[SimDisk] = []
-        for number in range(nodes):
-            disks = {}
-            for member in members:
-                if member.node == f"n{number}":
-                    disk = SimDisk(f"d{member.id}", self._stream())
-                    disk.reserve_bytes = config.reserve_bytes
-                    disks[member.id] = disk
-                    self.disks.append(disk)
-            self.nodes.append(
-                Node(
-                    f"n{number}",
-                    self.ring,
-                    disks,
-                    self.network,
-                    settings,
-                    self._stream(),
-                    self._broken,
-                )
-            )
+        self.nodes = [self._node(name, settings) for name in names]
+        for member in members:
+            self.plug_in(member)
+
+    def _node(self, name: str, settings: Settings) -> Node:
+        home = SimDisk(f"{name}/home", self._stream())
+        door = DiskDoor(home, Life("factory"))
+        door.make_dirs("home")
+        write_bytes(encode(self.ring), RING_FILE, door)
+        KeeperDevice.create(KEEPER_FILE, door)
+        return Node(name, {}, home, self.network, settings, self._stream(), self._broken)
+
+    def plug_in(self, member: Member) -> None:
+        """Put a new, formatted disk into a node."""
+        node = next(node for node in self.nodes if node.name == member.node)
+        disk = SimDisk(f"d{member.id}", self._stream())
+        disk.reserve_bytes = node.settings.device.reserve_bytes
+        who = Identity(member.id, CLUSTER, bytes.fromhex(member.incarnation))
+        format_device(member.path, DiskDoor(disk, Life("factory")), who)
+        node.disks[member.id] = disk
+        self.disks.append(disk)
 
     def _places(self) -> list[Place]:
         policies = sorted(p.name for p in self.ring.placements if p.name != "rows")
@@ -186,6 +201,7 @@ class World:
         self._faults.set_clocks()
         for node in self.nodes:
             await node.start()
+        await self._publish_ring()
         await self._create_places()
         await self._work()
         await self._faults.mend()
@@ -209,6 +225,12 @@ class World:
             len(self.faults),
         )
 
+    async def _publish_ring(self) -> None:
+        """The keepers' first ring."""
+        register = self.nodes[0].register
+        assert register is not None
+        await self.nodes[0].run(register.replace(self.ring))
+
     async def _create_places(self) -> None:
         for place in self.places:
 
@@ -223,6 +245,7 @@ class World:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         breaking = loop.create_task(self._faults.run())
+        changing = loop.create_task(self._operator.run())
         bursts, steps = self._rng.randint(6, 12), self._rng.randint(5, 10)
         try:
             async with asyncio.TaskGroup() as group:
@@ -231,7 +254,7 @@ class World:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
-            tasks = [breaking, *self._faults.gates]
+            tasks = [breaking, changing, *self._faults.gates]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -304,6 +327,12 @@ class World:
 
     async def _untidy(self) -> str:
         """What is not as it should be at rest; "" where all is."""
+        rings = {node.ring.epoch for node in self.nodes}
+        if len(rings) > 1:
+            return f"nodes at ring epochs {sorted(rings)}"
+        if is_joint(self.nodes[0].ring, ROWS):
+            problems = [node.last_problem for node in self.nodes]
+            return f"epoch {max(rings)} has not settled: {problems}"
         held: dict[bytes, int] = {}
         for node in self.nodes:
             for device in node.devices.values():
@@ -331,11 +360,6 @@ class World:
                 named |= {blob.id for part in opened.parts for blob in part.blobs}
                 opened.close()
         return named
-
-
-def seed_of(rng: random.Random) -> int:
-    """A seed for the ring's builder."""
-    return rng.getrandbits(32)
 
 
 def play(seed: int, verbose: bool = False) -> Outcome:
