@@ -19,6 +19,7 @@ import msgspec
 from aiohttp import web
 
 from proxy.repair.runner import Runner, UnknownWorker
+from ring.lookup import Ring
 from runtime.config import Config
 from storage.node import NodeClient
 from tools.finding import lines
@@ -27,7 +28,7 @@ from tools.health.health import Health, Level
 from tools.health.judge import judge
 from tools.health.report import ClusterReport, ProcessReport, encode
 from tools.metrics import prometheus_text
-from tools.page.render import render
+from tools.page.render import Rendered, render
 from tools.page.view import page_of
 from tools.reach import ProcessName
 from tools.reporter import Reporter, without_census
@@ -139,9 +140,9 @@ class Admin:
         }
 
     async def _page(self) -> web.StreamResponse:
-        report = await self._cluster_report()
-        ring = self._reporter.ring()
-        body, headers = render(page_of(report, ring, judge(report, ring, _zone(report)), _zone(report)))
+        report, ring = await self._cluster_report(), self._reporter.ring()
+        # On a thread: of a large cluster it takes a second, which requests shall not wait.
+        body, headers = await asyncio.to_thread(_rendered, report, ring)
         return web.Response(text=body, content_type="text/html", headers=headers)
 
     async def _health_text(self) -> web.StreamResponse:
@@ -169,8 +170,8 @@ class Admin:
     # ---- asking ----------------------------------------------------------------------------------
 
     async def _health(self) -> Health:
-        report = await self._cluster_report()
-        return judge(report, self._reporter.ring(), _zone(report))
+        report, ring = await self._cluster_report(), self._reporter.ring()
+        return await asyncio.to_thread(judge, report, ring, _zone(report))
 
     async def _cluster_report(self) -> ClusterReport:
         async with self._gathering:
@@ -210,6 +211,11 @@ async def _ask_here(worker: int, deadline: float) -> bytes:
             return await response.read()
     except aiohttp.ClientError as error:
         raise OSError(0, str(error)) from error
+
+
+def _rendered(report: ClusterReport, ring: Ring) -> Rendered:
+    zone = _zone(report)
+    return render(page_of(report, ring, judge(report, ring, zone), zone))
 
 
 def _zone(report: ClusterReport) -> tzinfo:

@@ -182,7 +182,7 @@ METRICS: Final = (
         GAUGE,
         ("worker",),
         "Those of them that did not answer its last ping",
-        _process(lambda report: len(report.unreached)),
+        _process(lambda report: max(report.unreached_count, len(report.unreached))),
     ),
     Metric(
         "atoll_peer_round_trip_seconds",

@@ -19,6 +19,9 @@ ROUND_S: Final = 3.0
 MISSES_MIN: Final = 2
 """So many pings in a row must fail: one may have met a process just as it restarted."""
 
+NAMED_MAX: Final = 200
+"""A report names so many that are not reached: where half of a large cluster is away, each would."""
+
 PINGS_PER_S: Final = 100.0
 
 PING_TIME_S: Final = 2.0
@@ -104,7 +107,7 @@ class Reach:
         return max((seen.round_trip_s for seen in self._seen.values() if not seen.misses), default=0.0)
 
     def unreached(self) -> list[Unreached]:
-        """Those that did not answer the last pings."""
+        """Those that did not answer the last pings; the first NAMED_MAX."""
         return [
             Unreached(
                 node=name.node,
@@ -113,6 +116,13 @@ class Reach:
                 why=seen.why,
                 devices=seen.devices,
             )
-            for name, seen in sorted(self._seen.items())
-            if seen.misses >= MISSES_MIN
+            for name, seen in self._missed()[:NAMED_MAX]
         ]
+
+    @property
+    def unreached_count(self) -> int:
+        """How many of them there are."""
+        return len(self._missed())
+
+    def _missed(self) -> list[tuple[ProcessName, _Seen]]:
+        return [item for item in sorted(self._seen.items()) if item[1].misses >= MISSES_MIN]

@@ -71,6 +71,7 @@ class Reporter:
             keepers=self._keepers,
             peers=self.reach.peers,
             unreached=self.reach.unreached(),
+            unreached_count=self.reach.unreached_count,
             round_trip_s=self.reach.round_trip_s,
             guards=[guard for guard in self.guards() if guard.opened],
             repair=self.repair(),

@@ -6,7 +6,7 @@ from typing import Any, Final
 from storage.device.config import DeviceStatus
 from tools.finding import Finding, ok, problem, size_text, unknown, warning
 from tools.health import words
-from tools.health.devices import Condition, DeviceView, lost, nodes_reach, reached_by, since_ns
+from tools.health.devices import Condition, DeviceView, lost, nodes_reach
 from tools.health.report import Silent
 from tools.health.scene import Scene, absent_nodes, earliest
 
@@ -134,14 +134,14 @@ def about_processes(scene: Scene) -> Iterator[Finding]:
 
 def _silent(scene: Scene, process: Silent) -> Finding:
     where = f" of node {process.node}" if len(scene.nodes()) > 1 else ""
-    nodes = reached_by(scene.report, process)
-    if nodes:
+    seen = scene.sightings.of(process)
+    if seen.reached_by:
         return unknown(
             "worker",
             f"worker {process.worker}{where} does not answer here ({process.why}), though "
-            f"{nodes_reach(nodes)} it: look at the network between",
+            f"{nodes_reach(seen.reached_by)} it: look at the network between",
         )
-    since = scene.since(since_ns(scene.report, process))
+    since = scene.since(seen.since_ns)
     return problem(
         "worker",
         f"worker {process.worker}{where} does not answer{since} ({process.why}); its devices are not "

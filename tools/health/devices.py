@@ -6,13 +6,15 @@ holds is not known here.
 """
 
 import enum
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ring.lookup import Ring
 from ring.types import Device, DeviceState
 from storage.device.config import DeviceStatus
-from tools.health.report import ClusterReport, ProcessReport, Silent, Unreached
-from tools.health.words import listed
+from tools.health.report import ClusterReport, ProcessReport, Silent
+from tools.health.sightings import Sightings
+from tools.health.words import NAMES_MAX, listed
 
 
 class Condition(enum.StrEnum):
@@ -48,20 +50,31 @@ class DeviceView(NamedTuple):
         return f"device d{self.member.id} (node {self.member.node}, {self.member.path})"
 
 
-def views(report: ClusterReport, ring: Ring) -> list[DeviceView]:
+def views(report: ClusterReport, ring: Ring, sightings: Sightings) -> list[DeviceView]:
     """Every device of the ring, by id."""
     said = {
         number: (process, status)
         for process in report.reports
         for number, status in process.devices.items()
     }
+    nodes = _Nodes(report)
     found = []
     for member in sorted(ring.members, key=lambda device: device.id):
         if member.id in said:
             found.append(_heard(member, *said[member.id]))
         else:
-            found.append(_unheard(member, report))
+            found.append(_unheard(member, nodes, sightings))
     return found
+
+
+class _Nodes:
+    """Which nodes have processes that answered, and which silent ones."""
+
+    def __init__(self, report: ClusterReport) -> None:
+        self.answered = {process.node for process in report.reports}
+        self.silent: dict[str, list[Silent]] = {}
+        for process in report.silent:
+            self.silent.setdefault(process.node, []).append(process)
 
 
 def _heard(member: Device, process: ProcessReport, status: DeviceStatus) -> DeviceView:
@@ -69,69 +82,38 @@ def _heard(member: Device, process: ProcessReport, status: DeviceStatus) -> Devi
     return DeviceView(member, condition, 0, status.offline, status, process.worker)
 
 
-def _unheard(member: Device, report: ClusterReport) -> DeviceView:
+def _unheard(member: Device, nodes: _Nodes, sightings: Sightings) -> DeviceView:
     """A device that no report is about."""
-    silent = [process for process in report.silent if process.node == member.node]
-    owner = _owner(member, silent, report)
+    silent = nodes.silent.get(member.node, [])
+    owner = _owner(member, silent, sightings)
     if owner is not None:
         silent = [process for process in silent if process.worker == owner]
     if not silent:
-        if any(process.node == member.node for process in report.reports):
+        if member.node in nodes.answered:
             why = f"no process of node {member.node} serves it"
             return DeviceView(member, Condition.OFFLINE, 0, why)
         why = f"nobody here knows node {member.node}"
         return DeviceView(member, Condition.UNKNOWN, 0, why)
-    nodes = sorted({node for process in silent for node in reached_by(report, process)})
-    if nodes:
-        why = f"no answer here, though {nodes_reach(nodes)} it"
+    seen = [sightings.of(process) for process in silent]
+    reaching = sorted({node for one in seen for node in one.reached_by})
+    if reaching:
+        why = f"no answer here, though {nodes_reach(reaching)} it"
         return DeviceView(member, Condition.UNKNOWN, 0, why, None, owner)
-    since = min((since_ns(report, process) for process in silent), default=0)
+    since = min(one.since_ns for one in seen)
     return DeviceView(member, Condition.UNREACHABLE, since, silent[0].why, None, owner)
 
 
-def _owner(member: Device, silent: list[Silent], report: ClusterReport) -> int | None:
+def _owner(member: Device, silent: list[Silent], sightings: Sightings) -> int | None:
     """The silent process that served the device when somebody last heard of it."""
     for process in silent:
-        if any(member.id in peer.devices for peer in sightings(report, process)):
+        if member.id in sightings.of(process).devices:
             return process.worker
     return silent[0].worker if len(silent) == 1 else None
 
 
-def sightings(report: ClusterReport, process: Silent) -> list[Unreached]:
-    """What those say who answered and do not reach a silent process either."""
-    return [
-        unreached
-        for other in report.reports
-        for unreached in other.unreached
-        if (unreached.node, unreached.worker) == (process.node, process.worker)
-    ]
-
-
-def reached_by(report: ClusterReport, process: Silent) -> list[str]:
-    """The nodes that reach a process which is silent here. That the asker pinged it a moment ago counts
-    for nothing: it has just asked in vain."""
-    name, asker = (process.node, process.worker), (report.node, report.worker)
-    return sorted(
-        {
-            other.node
-            for other in report.reports
-            if other.peers
-            and (other.node, other.worker) != asker
-            and all((unreached.node, unreached.worker) != name for unreached in other.unreached)
-        }
-    )
-
-
-def since_ns(report: ClusterReport, process: Silent) -> int:
-    """Since when nobody reaches a silent process; 0 where somebody does, or nobody can tell."""
-    if reached_by(report, process):
-        return 0
-    return min((unreached.since_ns for unreached in sightings(report, process)), default=0)
-
-
-def nodes_reach(nodes: list[str]) -> str:
+def nodes_reach(nodes: Sequence[str]) -> str:
     """ "node c reaches", "nodes c and d reach"."""
-    return f"node {nodes[0]} reaches" if len(nodes) == 1 else f"nodes {listed(nodes)} reach"
+    return f"node {nodes[0]} reaches" if len(nodes) == 1 else f"nodes {listed(nodes, NAMES_MAX)} reach"
 
 
 def lost(view: DeviceView) -> bool:

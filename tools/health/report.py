@@ -55,8 +55,9 @@ class ProcessReport(msgspec.Struct, kw_only=True):
 
     now_ns: its wall clock when it answered. epoch: of the ring that it serves by. address: of its node
     in the cluster; keepers: those of the nodes that its configuration names. peers: how many processes
-    it pings; it reaches all but `unreached`, the slowest in round_trip_s. guards: devices whose breaker
-    has opened. quorums: row operations by "operation outcome".
+    it pings; it reaches all but `unreached`, the slowest in round_trip_s. unreached_count: where those
+    are too many to name. guards: devices whose breaker has opened. quorums: row operations by
+    "operation outcome".
     """
 
     worker: int
@@ -74,6 +75,7 @@ class ProcessReport(msgspec.Struct, kw_only=True):
     keepers: list[str] = []
     peers: int = 0
     unreached: list[Unreached] = []
+    unreached_count: int = 0
     round_trip_s: float = 0.0
     repair: list[WorkerStatus] = []
     moving: Progress = Progress(0)

@@ -9,18 +9,21 @@ from tools.health import words
 from tools.health.devices import Condition, DeviceView, views
 from tools.health.repairs import Repair, repairs
 from tools.health.report import ClusterReport
+from tools.health.sightings import Sightings
 
 CAUSES_MAX = 3
 """How many devices one sentence names."""
 
 
 class Scene(NamedTuple):
-    """One report, looked at."""
+    """One report, looked at. whole: nodes of which every device is in one condition."""
 
     report: ClusterReport
     ring: Ring
     zone: tzinfo
     devices: list[DeviceView]
+    whole: dict[Condition, dict[str, list[DeviceView]]]
+    sightings: Sightings
     repairs: list[Repair]
 
     def since(self, at_ns: int) -> str:
@@ -42,24 +45,26 @@ class Scene(NamedTuple):
 
 def scene_of(report: ClusterReport, ring: Ring, zone: tzinfo) -> Scene:
     """Look at a report. zone: of the times in sentences."""
-    return Scene(report, ring, zone, views(report, ring), repairs(report.reports))
+    sightings = Sightings(report)
+    devices = views(report, ring, sightings)
+    return Scene(report, ring, zone, devices, _whole_nodes(devices), sightings, repairs(report.reports))
 
 
-def whole_nodes(scene: Scene, condition: Condition) -> dict[str, list[DeviceView]]:
-    """Nodes of which every device is in this condition, with these devices."""
+def _whole_nodes(devices: list[DeviceView]) -> dict[Condition, dict[str, list[DeviceView]]]:
     by_node: dict[str, list[DeviceView]] = {}
-    for view in scene.devices:
+    for view in devices:
         by_node.setdefault(view.member.node, []).append(view)
-    return {
-        node: found
-        for node, found in sorted(by_node.items())
-        if all(view.condition is condition for view in found)
-    }
+    found: dict[Condition, dict[str, list[DeviceView]]] = {condition: {} for condition in Condition}
+    for node, views_of_node in sorted(by_node.items()):
+        conditions = {view.condition for view in views_of_node}
+        if len(conditions) == 1:
+            found[conditions.pop()][node] = views_of_node
+    return found
 
 
 def absent_nodes(scene: Scene) -> dict[str, list[DeviceView]]:
     """Nodes of which every device is unreachable."""
-    return whole_nodes(scene, Condition.UNREACHABLE)
+    return scene.whole[Condition.UNREACHABLE]
 
 
 def causes_text(scene: Scene, numbers: Iterable[int]) -> str:
@@ -67,13 +72,15 @@ def causes_text(scene: Scene, numbers: Iterable[int]) -> str:
 
     "device d7 (node b, /srv/d7) is unreachable since 14:02"
     """
-    wanted = [view for view in scene.devices if view.member.id in set(numbers)]
+    ids = set(numbers)
+    wanted = [view for view in scene.devices if view.member.id in ids]
     parts: list[str] = []
     for condition in (Condition.UNREACHABLE, Condition.UNKNOWN):
+        nodes = {view.member.node for view in wanted}
         whole = {
             node: found
-            for node, found in whole_nodes(scene, condition).items()
-            if len(found) > 1 and any(view.member.node == node for view in wanted)
+            for node, found in scene.whole[condition].items()
+            if len(found) > 1 and node in nodes
         }
         parts += _nodes_text(scene, condition, whole)
         wanted = [view for view in wanted if view.member.node not in whole]
@@ -97,7 +104,7 @@ def _nodes_text(
             yield f"node {nodes[0]} {text} ({devices})"
         else:
             several = text.replace("is ", "are ", 1) if text.startswith("is ") else text
-            yield f"nodes {words.listed(nodes)} {several} ({devices})"
+            yield f"nodes {words.listed(nodes, words.NAMES_MAX)} {several} ({devices})"
 
 
 def _condition_text(scene: Scene, view: DeviceView) -> str:

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 
+NAMES_MAX = 5
+"""How many nodes one sentence names."""
+
 RATE_UNITS = ("B/s", "kB/s", "MB/s", "GB/s", "TB/s")
 
 
@@ -57,8 +60,10 @@ def seconds(value_s: float) -> str:
     return f"{value_s / 86_400:.0f} days"
 
 
-def listed(parts: Sequence[str]) -> str:
-    """a, b and c."""
+def listed(parts: Sequence[str], most: int = 0) -> str:
+    """a, b and c. most: name so many at most, and count the others; 0: all."""
+    if most and len(parts) > most:
+        parts = [*parts[:most], f"{number(len(parts) - most)} more"]
     if len(parts) < 2:
         return "".join(parts)
     return f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -19,6 +19,9 @@ from tools.page.ring_picture import HUES, Arc, Slot, arcs
 LISTED_MAX: Final = 256
 """With more devices only those that are not well have a row of their own."""
 
+NODES_SHOWN_DEVICES_MAX: Final = 2000
+"""With more devices only nodes that are not well are shown."""
+
 _TONES: Final = {
     Condition.SERVING: "",
     Condition.OFFLINE: "offline",
@@ -233,12 +236,16 @@ def _zones(scene: Scene) -> list[ZoneGroup]:
     for view, count in held:
         by_zone.setdefault(view.member.zone, {}).setdefault(view.member.node, []).append((view, count))
     all_rows = len(held) <= LISTED_MAX
+    all_nodes = len(held) <= NODES_SHOWN_DEVICES_MAX
     found = []
     for number, (zone, nodes) in enumerate(sorted(by_zone.items())):
         groups = [_node(name, devices, all_rows=all_rows) for name, devices in sorted(nodes.items())]
         devices = sum(len(group.squares) for group in groups)
         summary = f"{words.counted(len(groups), 'node')}, {words.counted(devices, 'device')}"
-        found.append(ZoneGroup(zone, number % HUES, summary, groups))
+        shown = [group for group in groups if all_nodes or group.tone]
+        if not all_nodes:
+            summary += f", {words.counted(len(groups) - len(shown), 'node')} well"
+        found.append(ZoneGroup(zone, number % HUES, summary, shown))
     return found
 
 

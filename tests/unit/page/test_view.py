@@ -11,7 +11,7 @@ from tests.unit.health.clusters import NOW_NS, Cluster, ring_of
 from tests.unit.health.test_judge import rebuild
 from tools.health.judge import judge
 from tools.page.render import render
-from tools.page.view import LISTED_MAX, Page, page_of
+from tools.page.view import LISTED_MAX, NODES_SHOWN_DEVICES_MAX, Page, page_of
 
 
 def page(cluster: Cluster) -> Page:
@@ -58,6 +58,14 @@ def test_a_large_cluster_lists_only_what_is_not_well() -> None:
     assert rows == ["d7"]
     squares = sum(len(node.squares) for zone in made.zones for node in zone.nodes)
     assert squares == 20 * (LISTED_MAX // 20 + 1)
+
+
+def test_a_very_large_cluster_shows_only_nodes_that_are_not_well() -> None:
+    per_node = NODES_SHOWN_DEVICES_MAX // 4 + 1
+    made = page(Cluster(ring_of("abcd", per_node, ec=False)).device(per_node, offline="EIO"))
+    assert [[node.name for node in zone.nodes] for zone in made.zones] == [[], ["b"], [], []]
+    assert made.zones[0].summary == f"1 node, {per_node} devices, 1 node well"
+    assert made.zones[1].summary == f"1 node, {per_node} devices, 0 nodes well"
 
 
 class Tags(HTMLParser):
