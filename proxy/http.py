@@ -91,7 +91,7 @@ class _Always:
 
 
 _ALWAYS: Final = _Always()
-TURN: Final = "turn"
+TURN: Final = web.RequestKey("turn", Turn)
 """Under this key a request keeps its turn."""
 
 
