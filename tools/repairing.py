@@ -16,6 +16,7 @@ from proxy.repair import (
     mend,
     rebalance,
     rebuild,
+    reclaim,
     scrub,
     sweep,
     sync,
@@ -67,11 +68,13 @@ class RepairWorkers:
         )
         self._sync = sync.Sync(ring, placement, self._rows, (), clock, throttle.pace())
         self.runner.add(self._sync, sync.AGAIN_S)
+        self._reclaim = reclaim.Reclaim(ring, placement, (), clock, throttle.pace())
+        self.runner.add(self._reclaim, reclaim.AGAIN_S)
 
     def follow(self, owned: Iterable[DeviceClient]) -> None:
         """There is another ring: work on these devices from now on, and on no others."""
         devices = {device.device_id: device for device in owned}
-        self._sync.owned = frozenset(devices)
+        self._sync.owned = self._reclaim.owned = frozenset(devices)
         for device_id in self._leftovers.keys() - devices.keys():
             del self._leftovers[device_id], self._movers[device_id]
             self.runner.drop(f"d{device_id}")

@@ -71,9 +71,16 @@ class RowsGrid:
 
     def tell(self, device: MemoryDevice, message: RowMessage, payload: bytes = b"") -> RowAnswer:
         """One device's answer."""
-        answers: list[RowAnswer] = []
-        device.send(message, payload, self.clock.monotonic() + 10, lambda a, _: answers.append(a))
-        return answers[0]
+        return self.both(device, message, payload)[0]
+
+    def both(
+        self, device: MemoryDevice, message: RowMessage, payload: bytes
+    ) -> tuple[RowAnswer, bytes]:
+        """The same with the answer's payload."""
+        found: list[tuple[RowAnswer, bytes]] = []
+        deadline = self.clock.monotonic() + 10
+        device.send(message, payload, deadline, lambda *both: found.append(both))
+        return found[0]
 
     def seal(self, shard: bytes, *devices: MemoryDevice) -> bytes:
         """Seal the shard on these; the seal's version."""
@@ -84,15 +91,16 @@ class RowsGrid:
 
     def known(self, device: MemoryDevice, shard: bytes) -> dict[bytes, tuple[PulledRow, bytes]]:
         """All that a device knows of a shard, with payloads."""
-        found: list[tuple[RowAnswer, bytes]] = []
-        message = Pull(shard, b"", 1000)
-        device.send(message, b"", self.clock.monotonic() + 10, lambda *both: found.append(both))
-        answer, payload = found[0]
-        assert isinstance(answer, Pulled), answer
-        rows, at = {}, 0
-        for row in answer.rows:
-            rows[row.name] = row, payload[at : at + row.payload_bytes]
-            at += row.payload_bytes
+        rows: dict[bytes, tuple[PulledRow, bytes]] = {}
+        start, more = b"", True
+        while more:
+            answer, payload = self.both(device, Pull(shard, start, 1000), b"")
+            assert isinstance(answer, Pulled), answer
+            at = 0
+            for row in answer.rows:
+                rows[row.name] = row, payload[at : at + row.payload_bytes]
+                at += row.payload_bytes
+            start, more = answer.next_start, answer.next_start != b""
         return rows
 
     def versions(self, device: MemoryDevice, shard: bytes) -> dict[bytes, bytes]:
