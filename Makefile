@@ -33,6 +33,9 @@ check: $(VENV)/.dev ## format, lint, types, import order
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+cluster: $(VENV)/.store ## four nodes in four zones on loopback, and how to break one; ARGS="--tls" with TLS
+	@exec $(BIN)/python -m tools.cluster $(ARGS)
+
 bench: $(VENV)/.dev ## measure the store; a table, a picture and results.json under bench/
 	@$(BIN)/atoll bench all $(ARGS)
 
@@ -77,4 +80,4 @@ clients:
 	  fi; \
 	fi
 
-.PHONY: help up test check bench sim lock clients
+.PHONY: help up cluster test check bench sim lock clients

@@ -140,7 +140,7 @@ class Admin:
         }
 
     async def _page(self) -> web.StreamResponse:
-        report, ring = await self._cluster_report(), self._reporter.ring()
+        report, ring = await self.cluster_report(), self._reporter.ring()
         # On a thread: of a large cluster it takes a second, which requests shall not wait.
         body, headers = await asyncio.to_thread(_rendered, report, ring)
         return web.Response(text=body, content_type="text/html", headers=headers)
@@ -170,10 +170,11 @@ class Admin:
     # ---- asking ----------------------------------------------------------------------------------
 
     async def _health(self) -> Health:
-        report, ring = await self._cluster_report(), self._reporter.ring()
+        report, ring = await self.cluster_report(), self._reporter.ring()
         return await asyncio.to_thread(judge, report, ring, _zone(report))
 
-    async def _cluster_report(self) -> ClusterReport:
+    async def cluster_report(self) -> ClusterReport:
+        """The reports of all processes of the cluster, at most FRESH_S old."""
         async with self._gathering:
             now = self._reporter.clock.monotonic()
             if self._gathered is None or now - self._gathered_at > FRESH_S:

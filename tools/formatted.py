@@ -8,6 +8,7 @@ or was wiped, and stays offline.
 import fcntl
 import os
 from collections.abc import Iterable
+from typing import Final
 
 from ring.types import Device as Member
 from runtime.disk import Disk, RealDisk
@@ -15,13 +16,15 @@ from runtime.errors import AtollError
 from storage.device.identity import Identity
 from storage.device.opening import format_device
 
+LOCK_SUFFIX: Final = ".lock"
+
 
 def format_new(members: Iterable[Member], cluster_id: str, marker: str, disk: Disk) -> None:
     """Format those of `members` that were never formatted. Blocks.
 
     marker: the file. A start that is cut off goes on where it was. Raises AtollError, OSError.
     """
-    with _Locked(os.path.dirname(marker)):
+    with _Locked(marker + LOCK_SUFFIX):
         known = _read(marker, cluster_id)
         for member in members:
             if member.incarnation not in known:
@@ -54,14 +57,14 @@ def _read(marker: str, cluster_id: str) -> list[str]:
 
 
 class _Locked:
-    """A lock on a directory: the node's workers format their devices at the same time."""
+    """A lock file: the node's workers format their devices at the same time."""
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
+    def __init__(self, path: str) -> None:
+        self._path = path
         self._fd = -1
 
     def __enter__(self) -> None:
-        self._fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._fd = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,8 @@
 """`atoll ring`: make a ring, ask for changes, see what they would move, apply them, check the result.
 
-Changes are collected in a draft beside the ring file; only `init` and `apply` write the ring. The
-decisions are in `ring.builder`, the words for people in `tools.ring_report`.
+On a running node of a cluster, any of them, the ring is the cluster's: what is applied travels by
+itself. Changes are collected in a draft in this node's data directory; only `init`, `apply`, `double`
+and `revert` make a ring. The decisions are in `ring/`, the words for people in `tools.ring_report`.
 Exit status: 0 done, 1 a clear reason on standard error, 2 wrong usage.
 """
 
@@ -28,16 +29,24 @@ from ring.draft import (
     save_draft,
     target_of,
 )
-from ring.errors import InvalidChange, RingError, RingFileMissing, StalePlan
-from ring.file import load, save
+from ring.epochs import doubled, reverted
+from ring.errors import InvalidChange, RingFileMissing, StalePlan
+from ring.file import save
 from ring.lookup import Ring
 from ring.types import ROWS, default_placements
 from ring.verify import verify
 from runtime.clock import Clock, SystemClock
+from runtime.errors import AtollError
 from runtime.randomness import SystemRandomness
-from storage.device import identity
 from tools import ring_report
-from tools.ring_spec import DEVICE_SPEC, PLACEMENT_SPEC, parse_device, parse_placement
+from tools.ring_place import RingPlace, estimate, place_of
+from tools.ring_spec import (
+    DEVICE_SPEC,
+    PLACEMENT_SPEC,
+    devices_of_node,
+    parse_device,
+    parse_placement,
+)
 
 RING_FILE = "ring"
 
@@ -61,7 +70,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     _command(commands, "show", _show, "devices, placements and pending changes", with_json=True)
     _add_changes(commands)
     _command(commands, "plan", _plan, "what applying the changes would move", with_json=True)
-    _command(commands, "apply", _apply, "make the next epoch of the ring", with_json=True)
+    applying = _command(commands, "apply", _apply, "make the next epoch of the ring", with_json=True)
+    applying.add_argument(
+        "--now", action="store_true", help="also while blobs of the change before are still moving"
+    )
+    _command(commands, "double", _double, "make twice the partitions; no data move")
+    _command(commands, "revert", _revert, "take back a change whose rows are still moving")
     _command(commands, "discard", _discard, "forget the pending changes")
     _command(commands, "verify", _verify, "check the ring's checksum and invariants", with_json=True)
 
@@ -88,7 +102,7 @@ def _command(
             return perform(args)
         except StalePlan as error:
             return _fail(f"{error}; forget it with `atoll ring discard`")
-        except RingError as error:
+        except AtollError as error:
             return _fail(str(error))
         except OSError as error:
             return _fail(f"{error.filename or ring_path(args)}: {error.strerror}")
@@ -126,6 +140,9 @@ def _add_changes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add.add_argument(
         "--placement", action="append", default=[], type=parse_placement, metavar=PLACEMENT_SPEC
     )
+    add.add_argument(
+        "--node", action="append", default=[], metavar="NAME", help="all devices of a running node"
+    )
     away = _command(commands, "remove", _remove, "drain devices and let them go")
     away.add_argument("device", type=int, nargs="+", metavar="ID")
     away.add_argument("--lost", action="store_true", help="they are gone: don't wait, don't read")
@@ -137,6 +154,11 @@ def _add_changes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def ring_path(args: argparse.Namespace) -> str:
     """The ring file that the arguments name."""
     return str(args.ring) if args.ring else os.path.join(args.data, RING_FILE)
+
+
+def place(args: argparse.Namespace) -> RingPlace:
+    """Where the ring is that the arguments name."""
+    return place_of(ring_path(args), None if args.ring else args.data)
 
 
 def _fail(reason: str) -> int:
@@ -193,7 +215,7 @@ def _pending(ring: Ring, path: str) -> Draft:
 def _change(args: argparse.Namespace, make: Callable[[Ring, Draft], list[Change]]) -> int:
     """Put changes into the draft, all or none."""
     path = ring_path(args)
-    ring = load(path)
+    ring = place(args).load()
     with _only_writer(path):
         draft = _pending(ring, path)
         changes = make(ring, draft)
@@ -207,9 +229,10 @@ def _change(args: argparse.Namespace, make: Callable[[Ring, Draft], list[Change]
 
 
 def _add(args: argparse.Namespace) -> int:
-    if not args.device and not args.placement:
-        print("atoll ring add: name a --device or a --placement", file=sys.stderr)
+    if not args.device and not args.placement and not args.node:
+        print("atoll ring add: name a --node, a --device or a --placement", file=sys.stderr)
         return 2
+    known = place(args).nodes() if args.node else []
 
     def make(ring: Ring, draft: Draft) -> list[Change]:
         target, randomness = target_of(ring, draft), SystemRandomness()
@@ -217,6 +240,10 @@ def _add(args: argparse.Namespace) -> int:
             parse_device(spec, target.next_device_id + i, target.devices, randomness)
             for i, spec in enumerate(args.device)
         ]
+        for name in args.node:
+            present = (*target.devices, *devices)
+            first_id = target.next_device_id + len(devices)
+            devices += devices_of_node(name, known, present, first_id, randomness)
         return [*map(AddDevice, devices), *map(AddPlacement, args.placement)]
 
     return _change(args, make)
@@ -239,9 +266,8 @@ def _discard(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    path = ring_path(args)
-    ring = load(path)
-    draft = _pending(ring, path)
+    ring = place(args).load()
+    draft = _pending(ring, ring_path(args))
     if args.json:
         print(json.dumps(ring_report.ring_document(ring, draft), indent=2))
     else:
@@ -260,25 +286,27 @@ def _planned(ring: Ring, path: str, clock: Clock) -> Plan:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    path = ring_path(args)
-    ring = load(path)
-    step = _planned(ring, path, SystemClock())
+    where = place(args)
+    ring = where.load()
+    step = _planned(ring, ring_path(args), SystemClock())
+    sizes = where.sizes()
+    expected = None if sizes is None else estimate(step, sizes)
     if args.json:
-        print(json.dumps(ring_report.plan_document(step, ring), indent=2))
+        print(json.dumps(ring_report.plan_document(step, ring, expected), indent=2))
     else:
-        ring_report.print_plan(step, ring)
+        ring_report.print_plan(step, ring, expected)
     return 0
 
 
 def _apply(args: argparse.Namespace) -> int:
-    path = ring_path(args)
+    path, where = ring_path(args), place(args)
     with _only_writer(path):
-        ring = load(path)
+        ring = where.load()
         step = _planned(ring, path, SystemClock())
         if step.changes_ring:
-            _refuse_with_data(ring)
+            where.require_rest(now=args.now)
             ring = apply(ring, step)
-            save(ring, path)
+            where.save(ring)
         discard_draft(path)
     if args.json:
         document = ring_report.plan_document(step, ring)
@@ -288,18 +316,33 @@ def _apply(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_with_data(ring: Ring) -> None:
-    """Nothing moves data to a new ring yet: one whose devices hold data must stay as it is."""
-    for member in ring.members:
-        if os.path.exists(os.path.join(member.path, identity.FILE_NAME)):
-            raise InvalidChange(
-                f"device {member.id} at {member.path} is in use, and nothing moves data to a new ring "
-                "yet: it would be looked for where it is not. The ring was not changed"
-            )
+def _double(args: argparse.Namespace) -> int:
+    ring = _make_next(args, doubled)
+    print(f"the ring is at epoch {ring.epoch}: 2^{ring.part_power} partitions, nothing moves")
+    return 0
+
+
+def _revert(args: argparse.Namespace) -> int:
+    ring = _make_next(args, reverted)
+    print(f"the ring is at epoch {ring.epoch}: the partitions are on their old devices again")
+    return 0
+
+
+def _make_next(args: argparse.Namespace, make: Callable[[Ring], Ring]) -> Ring:
+    """Make an epoch that no draft asks for. InvalidChange where there are pending changes."""
+    path, where = ring_path(args), place(args)
+    with _only_writer(path):
+        ring = where.load()
+        if _pending(ring, path).changes:
+            raise InvalidChange("changes are pending: apply or discard them first")
+        ring = make(ring)
+        where.save(ring)
+        discard_draft(path)
+    return ring
 
 
 def _verify(args: argparse.Namespace) -> int:
-    ring = load(ring_path(args))
+    ring = place(args).load()
     report = verify(ring)
     if args.json:
         measures = {name: dataclasses.asdict(m) for name, m in report.measures.items()}

@@ -16,10 +16,13 @@ from runtime.disk import Disk
 NEWCOMER_FILE: Final = "newcomer"
 """In a device's directory: the epoch in which it last began as a newcomer, in decimal digits."""
 
+LOCK_SUFFIX: Final = ".lock"
+"""The workers' own lock: `atoll ring` locks the directory while an operator's command runs."""
+
 
 def keep_ring(data: bytes, epoch: int, path: str, disk: Disk) -> None:
     """See to it that the file durably holds this ring, or one of a later epoch. Blocks. OSError."""
-    fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(path + LOCK_SUFFIX, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         kept = kept_ring(path, disk)

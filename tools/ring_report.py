@@ -17,6 +17,7 @@ from ring.lookup import Ring
 from ring.plan import PlacementPlan, Plan
 from ring.types import Device, DeviceState
 from ring.verify import Report
+from tools.ring_place import RATE_BYTES_PER_S, Estimate
 
 DEVICES_SHOWN_MAX = 200
 """Rows of the device table; --json has them all."""
@@ -122,9 +123,11 @@ def _device_row(device: Device) -> tuple[str, ...]:
     )
 
 
-def plan_document(step: Plan, ring: Ring) -> dict[str, Any]:
+def plan_document(step: Plan, ring: Ring, expected: Estimate | None = None) -> dict[str, Any]:
     """A plan for machines."""
+    measured = {} if expected is None else {"bytes": expected.size_bytes, "time_s": expected.time_s}
     return {
+        **measured,
         "epoch": step.epoch,
         "next_epoch": step.epoch + 1 if step.changes_ring else step.epoch,
         "changes_ring": step.changes_ring,
@@ -159,7 +162,7 @@ def _balance(part: PlacementPlan, when: str) -> dict[str, Any]:
     }
 
 
-def print_plan(step: Plan, ring: Ring) -> None:
+def print_plan(step: Plan, ring: Ring, expected: Estimate | None = None) -> None:
     """A plan for people."""
     if not step.changes_ring:
         print(f"nothing to do: {_rest(step, ring) or 'the ring is as it is to be'}")
@@ -180,6 +183,17 @@ def print_plan(step: Plan, ring: Ring) -> None:
         for line in _overfilled(part):
             print(line)
     print(_moves_sentence(step, ring))
+    if expected is not None:
+        print(_expected_sentence(expected))
+
+
+def _expected_sentence(expected: Estimate) -> str:
+    minutes, seconds = divmod(round(expected.time_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"about {expected.size_bytes / 1e9:,.3f} GB are copied, in about "
+        f"{hours}:{minutes:02}:{seconds:02} h at {RATE_BYTES_PER_S / 1e6:.0f} MB/s for each device"
+    )
 
 
 def _overfilled(part: PlacementPlan) -> Iterator[str]:

@@ -3,9 +3,10 @@
 import argparse
 from collections.abc import Sequence
 
-from ring.errors import InvalidDevice, RingError
-from ring.types import Device, Placement
+from ring.errors import InvalidChange, InvalidDevice, RingError
+from ring.types import Device, DeviceState, Placement
 from runtime.randomness import Randomness
+from tools.control import NodeState
 
 DEVICE_FIELDS = {
     "region": "region",
@@ -49,6 +50,37 @@ def parse_device(
         weight=_number(spec, fields.get("weight", "1")),
         device_class=fields.get("device_class", ""),
     )
+
+
+def devices_of_node(
+    name: str,
+    nodes: Sequence[NodeState],
+    present: Sequence[Device],
+    first_id: int,
+    randomness: Randomness,
+) -> list[Device]:
+    """The devices that an announced node brings and that are not `present`. Raises InvalidChange."""
+    found = next((node for node in nodes if node.node == name and node.announced), None)
+    if found is None:
+        known = ", ".join(node.node for node in nodes if node.announced) or "none"
+        raise InvalidChange(f"no node {name} has announced itself to the keepers; there are {known}")
+    there = {(d.node, d.path) for d in present if d.state is DeviceState.ACTIVE}
+    paths = [path for path in found.paths if (name, path) not in there]
+    if not paths:
+        raise InvalidChange(f"all {len(found.paths)} devices of node {name} are in the ring already")
+    return [
+        Device(
+            id=first_id + number,
+            incarnation=randomness.token(16).hex(),
+            region=found.region,
+            zone=found.zone,
+            node=name,
+            address=found.address,
+            path=path,
+            weight=1.0,
+        )
+        for number, path in enumerate(paths)
+    ]
 
 
 def _fields(spec: str) -> dict[str, str]:

@@ -42,6 +42,7 @@ from storage.node import NodeFacts
 from tools.admin import Admin
 from tools.census import AGAIN_S, CensusTaker
 from tools.changing import Changing
+from tools.control import Control
 from tools.data import Data, device_paths
 from tools.joining import Doors, Joined, Joining
 from tools.peers import is_own
@@ -158,7 +159,10 @@ class _Worker:
         door = self._door(store)
         reporter = self._reporter(cluster, store, repair)
         elsewhere = cluster.peers.elsewhere
-        await Admin(self._config, self._me.workers, reporter, repair, elsewhere).start(stack)
+        admin = Admin(self._config, self._me.workers, reporter, repair, elsewhere)
+        await admin.start(stack)
+        if self._me.worker == 0:
+            await self._control(cluster, changing, admin).start(stack)
         await cluster.peers.meet()
         errands.spawn("reach", reporter.reach.run())
         drain = await listen(stack, self._config, door, self._task_failed)
@@ -239,6 +243,18 @@ class _Worker:
             )
             workers.runner.add(change, ring_change.LOOK_AGAIN_S)
         return changing
+
+    def _control(self, cluster: Joined, changing: Changing, admin: Admin) -> Control:
+        """Takes what `atoll ring` and `atoll node` ask of this node."""
+        return Control(
+            cluster.register,
+            cluster.nodes,
+            lambda: cluster.adoption.ring,
+            cluster.placement.devices,
+            changing.everyone,
+            admin.cluster_report,
+            cluster.follower.poke,
+        )
 
     def _reporter(self, cluster: Joined, store: CoreStore, repair: Runner) -> Reporter:
         """Who says how this process is, to the admin side and to other nodes'."""

@@ -70,6 +70,13 @@ def test_the_documented_example_is_valid() -> None:
     assert len(config.device_paths) == 4
 
 
+def test_the_documented_node_is_valid() -> None:
+    text = (DOCUMENT.parent / "cluster.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    config = parse(example, "example")
+    assert (config.own_address, config.keeps) == ("n1.example.net:7100", True)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
