@@ -1,14 +1,17 @@
 """In what condition each device of the ring is, by what the processes report.
 
-A device speaks through its process. Where that is silent, what the others have found decides: if none
-of them reaches it, it is unreachable; if one does, only the way from here is cut, and what the device
-holds is not known here.
+A device speaks through its process; but where half of all processes have given up waiting for it, it is
+not there whatever it says of itself: its disk hangs. Where its process is silent, what the others have
+found decides: if none of them reaches it, the device is unreachable; if one does, only the way from
+here is cut, and what the device holds is not known here.
 """
 
 import enum
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from proxy.core.breaker import State
+from proxy.core.guard import GuardStatus
 from ring.lookup import Ring
 from ring.types import Device, DeviceState
 from storage.device.config import DeviceStatus
@@ -57,11 +60,14 @@ def views(report: ClusterReport, ring: Ring, sightings: Sightings) -> list[Devic
         for process in report.reports
         for number, status in process.devices.items()
     }
-    nodes = _Nodes(report)
+    nodes, open_guards = _Nodes(report), _open_guards(report)
     found = []
     for member in sorted(ring.members, key=lambda device: device.id):
         if member.id in said:
-            found.append(_heard(member, *said[member.id]))
+            view = _heard(member, *said[member.id])
+            guards = open_guards.get(member.id, [])
+            given_up = len(guards) * 2 >= len(report.processes) and guards and view.serving
+            found.append(_given_up(view, guards) if given_up else view)
         else:
             found.append(_unheard(member, nodes, sightings))
     return found
@@ -80,6 +86,22 @@ class _Nodes:
 def _heard(member: Device, process: ProcessReport, status: DeviceStatus) -> DeviceView:
     condition = Condition.OFFLINE if status.offline else Condition.SERVING
     return DeviceView(member, condition, 0, status.offline, status, process.worker)
+
+
+def _open_guards(report: ClusterReport) -> dict[int, list[GuardStatus]]:
+    """By device, what those say who do not wait for it any more."""
+    found: dict[int, list[GuardStatus]] = {}
+    for process in report.reports:
+        for guard in process.guards:
+            if guard.state == State.OPEN:
+                found.setdefault(guard.device_id, []).append(guard)
+    return found
+
+
+def _given_up(view: DeviceView, guards: list[GuardStatus]) -> DeviceView:
+    since_ns = min(guard.since_ns for guard in guards)
+    why = f"its process answers, but it does not ({guards[0].why or 'no answer'}); its disk may hang"
+    return view._replace(condition=Condition.UNREACHABLE, since_ns=since_ns, why=why)
 
 
 def _unheard(member: Device, nodes: _Nodes, sightings: Sightings) -> DeviceView:

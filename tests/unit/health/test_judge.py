@@ -6,6 +6,7 @@ from datetime import UTC, timedelta, timezone
 import msgspec
 import pytest
 
+from proxy.core.guard import GuardStatus
 from proxy.repair.contract import WorkerState, WorkerStatus
 from ring.builder import apply
 from ring.draft import Draft, RemoveDevice
@@ -230,6 +231,28 @@ def test_one_worker_of_a_node_takes_only_its_own_devices_along() -> None:
     assert worker.text.startswith("worker 1 of node b does not answer since 14:02 (no answer in 5 s)")
 
 
+def giving_up(*nodes: str, state: str = "open") -> Cluster:
+    """Processes whose breaker before device 7 is open, while that device says that it serves."""
+    cluster = Cluster()
+    for node in nodes:
+        cluster.change(node, guards=[GuardStatus(7, state, SINCE_NS, 3, 9, "no answer in time")])
+    return cluster
+
+
+def test_a_device_whose_disk_hangs_is_not_there_though_its_process_answers() -> None:
+    found = health(giving_up("a", "b"))
+    assert found.findings[0].text == (
+        "160 objects at 2 of 3 because device d7 (node c, /srv/d7) is unreachable since 14:02"
+    )
+    (said,) = texts(giving_up("a", "b"), "device 7")
+    assert "its process answers, but it does not (no answer in time); its disk may hang" in said
+
+
+def test_one_process_alone_gives_up_no_device_for_all() -> None:
+    assert health(giving_up("a")).healthy
+    assert health(giving_up("a", "b", "c", "d", state="half_open")).healthy
+
+
 def test_many_causes_are_not_all_named() -> None:
     cluster = Cluster()
     for number in (0, 1, 2, 3, 6, 9):
@@ -253,6 +276,12 @@ def test_a_node_that_the_asker_does_not_know_is_unknown_not_fine() -> None:
     found = health(cluster)
     assert found.level is Level.UNKNOWN
     assert "nobody here knows node d" in found.findings[0].text
+
+
+def test_a_list_of_the_unreached_that_was_cut_says_nothing_of_the_others() -> None:
+    cluster = Cluster().silence("b").every(lambda _name: {"unreached_count": 300})
+    assert health(cluster).facts["devices"]["unreachable"] == 3
+    assert health(Cluster().silence("b")).facts["devices"]["unknown"] == 3
 
 
 # ---- ring and repair -----------------------------------------------------------------------------
