@@ -1,6 +1,7 @@
 """`atoll bench`: the fixed workloads, on a store that it starts, on the prototype, on any S3 server.
 
-Registers the subcommands; what they do is in `s3_command`, `ring` and `device`, imported when called.
+Registers the subcommands; what they do is in `s3_command`, `ring`, `device` and `rebuild`,
+imported when called.
 """
 
 import argparse
@@ -11,14 +12,18 @@ from typing import Any
 def add_parser(subparsers: Any) -> None:
     """Register `bench` and its subcommands on the command line's subparsers."""
     bench = subparsers.add_parser("bench", help="measure the store, the ring builder or a device")
-    kinds = bench.add_subparsers(dest="kind", required=True, metavar="s3|ring|device|all")
+    kinds = bench.add_subparsers(dest="kind", required=True, metavar="s3|ring|device|rebuild|all")
     s3 = kinds.add_parser("s3", help="S3 workloads on a store that this command starts")
     _add_s3_arguments(s3)
     s3.set_defaults(func=_run_s3)
     everything = kinds.add_parser("all", help="the ring builder, then the S3 workloads")
     _add_s3_arguments(everything)
     everything.set_defaults(func=_run_all)
-    for name, text in (("ring", "build and change a large ring"), ("device", "one device's engine")):
+    for name, text in (
+        ("ring", "build and change a large ring"),
+        ("device", "one device's engine"),
+        ("rebuild", "make anew what a lost device held"),
+    ):
         # Each has options of its own, which its module parses; -h goes there, too.
         kind = kinds.add_parser(name, help=text, add_help=False, prefix_chars="\0")
         kind.add_argument("rest", nargs=argparse.REMAINDER)
