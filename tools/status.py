@@ -45,10 +45,13 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask, print; with --watch until interrupted."""
     url = args.admin_url or _configured_url(args.config)
+    if not args.watch:
+        return 0 if _show(ask(url), url, as_json=args.json, clear=False) else 1
     while True:
-        healthy = _show(ask(url), url, as_json=args.json, clear=args.watch and not args.json)
-        if not args.watch:
-            return 0 if healthy else 1
+        try:
+            _show(ask(url), url, as_json=args.json, clear=not args.json)
+        except AtollError as error:  # it may come back while someone watches
+            print(f"atoll status: {error}", file=sys.stderr, flush=True)
         time.sleep(WATCH_S)
 
 
