@@ -51,6 +51,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     rebuild_bytes_per_s: float = 0.0
     rebalance_bytes_per_s: float = 0.0
     scrub_days: float = 14.0
+    shard_rows_max: int = 250_000
     users_file: str = ""
     node: str = "node1"
     node_region: str = "r1"
@@ -132,6 +133,7 @@ _RANGES: Final = (
     ("rebuild_bytes_per_s", 0, 2**50),
     ("rebalance_bytes_per_s", 0, 2**50),
     ("scrub_days", 0, 3650),
+    ("shard_rows_max", 1, 10**9),
     ("bootstrap_nodes", 0, NODES_MAX),
 )
 

@@ -59,6 +59,14 @@ def no_other_nodes() -> dict[ProcessName, NodeClient]:
     return {}
 
 
+AnswerBucket = Callable[[bytes], Awaitable[tuple[int, bytes]]]
+"""Answers `atoll bucket`: HTTP status and JSON."""
+
+
+async def _no_buckets(_body: bytes) -> tuple[int, bytes]:
+    return 404, b"{}"
+
+
 class Admin:
     """One process's part of the admin port. elsewhere: other nodes' processes, as they are now."""
 
@@ -69,12 +77,14 @@ class Admin:
         reporter: Reporter,
         repair: Runner,
         elsewhere: Callable[[], Mapping[ProcessName, NodeClient]] = no_other_nodes,
+        bucket: AnswerBucket | None = None,
     ) -> None:
         self._config = config
         self._workers = workers
         self._reporter = reporter
         self._repair = repair
         self._elsewhere = elsewhere
+        self._bucket = bucket or _no_buckets
         self._gathering = asyncio.Lock()
         self._gathered: ClusterReport | None = None
         self._gathered_at = 0.0
@@ -104,6 +114,9 @@ class Admin:
     # ---- answering -------------------------------------------------------------------------------
 
     async def _answer_own(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "POST" and request.path == "/bucket":
+            status, body = await self._bucket(await request.read())
+            return _json(body, status)
         if request.method == "POST":
             return self._control(request.path)
         return _json(self._reporter.report_bytes())

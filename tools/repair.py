@@ -72,7 +72,7 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     """Ask all processes, print a table."""
-    listed = everywhere(_run_directory(args))
+    listed = everywhere(run_directory(args))
     if args.json:
         print(json.dumps({"workers": [_document(one) for one in listed]}, indent=2))
     else:
@@ -82,9 +82,8 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_control(args: argparse.Namespace) -> int:
     """Tell all processes. A worker that only some have is known."""
-    run = _run_directory(args)
-    processes = _processes(run)
-    known = [n for n in processes if _told(run, n, args.action, args.name)]
+    run = run_directory(args)
+    known = [n for n in processes(run) if _told(run, n, args.action, args.name)]
     if args.json:
         print(json.dumps({"action": args.action, "name": args.name, "processes": known}))
     if not known:
@@ -93,7 +92,8 @@ def run_control(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_directory(args: argparse.Namespace) -> str:
+def run_directory(args: argparse.Namespace) -> str:
+    """Where the sockets of the store that --config and --data name are."""
     data = os.path.abspath(args.data) if args.data else None
     config: Config = load(args.config, data=data)
     return os.path.join(config.data, "run")
@@ -105,8 +105,8 @@ def _run_directory(args: argparse.Namespace) -> str:
 def everywhere(run: str) -> list[Listed]:
     """The workers of all processes, in order. Raises AtollError where none answers."""
     found = []
-    for process in _processes(run):
-        status, body = _ask(run, process, "GET", "/")
+    for process in processes(run):
+        status, body = ask_process(run, process, "GET", "/")
         if status != 200:
             raise AtollError(f"process {process} answered {status}")
         report = msgspec.json.decode(body, type=_Report)
@@ -114,7 +114,8 @@ def everywhere(run: str) -> list[Listed]:
     return found
 
 
-def _processes(run: str) -> list[int]:
+def processes(run: str) -> list[int]:
+    """The numbers of its processes. Raises AtollError where it is not running."""
     try:
         names = os.listdir(run)
     except FileNotFoundError:
@@ -126,17 +127,20 @@ def _processes(run: str) -> list[int]:
 
 
 def _told(run: str, process: int, action: str, name: str) -> bool:
-    status, body = _ask(run, process, "POST", f"/repair/{action}/{name}")
+    status, body = ask_process(run, process, "POST", f"/repair/{action}/{name}")
     if status not in (200, 404):
         raise AtollError(f"process {process} answered {status}: {body.decode(errors='replace')}")
     return status == 200
 
 
-def _ask(run: str, process: int, method: str, path: str) -> tuple[int, bytes]:
+def ask_process(
+    run: str, process: int, method: str, path: str, body: bytes | None = None
+) -> tuple[int, bytes]:
+    """A request to a process of the store; status and body. Raises AtollError."""
     connection = _UnixConnection(run, f"a{process}.sock")
     with contextlib.closing(connection):
         try:
-            connection.request(method, path)
+            connection.request(method, path, body)
             answer = connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:

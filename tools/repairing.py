@@ -6,17 +6,23 @@ from typing import Final
 from proxy.core.blobs import Blobs
 from proxy.core.owners import Owners
 from proxy.core.placement import Placement
+from proxy.core.resharding import Resharding
 from proxy.core.rows import Rows
 from proxy.core.store import CoreStore
 from proxy.repair import (
     audit,
+    clear,
     collect,
+    container_walk,
     expire,
     leftovers,
     mend,
     rebalance,
     rebuild,
     reclaim,
+    repolicy,
+    reshard,
+    rewrite,
     scrub,
     sweep,
     sync,
@@ -70,11 +76,38 @@ class RepairWorkers:
         self.runner.add(self._sync, sync.AGAIN_S)
         self._reclaim = reclaim.Reclaim(ring, placement, (), clock, throttle.pace())
         self.runner.add(self._reclaim, reclaim.AGAIN_S)
+        self._add_containers(randomness)
+
+    def _add_containers(self, randomness: Randomness) -> None:
+        """What works on containers, and clears up after that."""
+        rows, placement, clock = self._rows, self._placement, self._clock
+        pace = self.runner.throttle.pace
+        self.container_rows = Resharding(rows, clock, randomness)
+        walks = [container_walk.ContainerWalk(placement, (), clock) for _ in range(2)]
+        self.resharder = reshard.Resharder(
+            rows, self.container_rows, walks[0], clock, pace(), self._config.shard_rows_max
+        )
+        self.repolicier = repolicy.Repolicier(
+            rows,
+            self.container_rows,
+            rewrite.Rewriter(rows, self.container_rows, self._blobs, randomness),
+            placement.policy,
+            walks[1],
+            clock,
+            pace(),
+        )
+        clearer = clear.Clearer(rows, placement, (), clock, pace())
+        self._over_devices: list[container_walk.ContainerWalk | clear.Clearer] = [*walks, clearer]
+        self.runner.add(self.resharder)
+        self.runner.add(self.repolicier)
+        self.runner.add(clearer, clear.LOOK_AGAIN_S)
 
     def follow(self, owned: Iterable[DeviceClient]) -> None:
         """There is another ring: work on these devices from now on, and on no others."""
         devices = {device.device_id: device for device in owned}
         self._sync.owned = self._reclaim.owned = frozenset(devices)
+        for worker in self._over_devices:
+            worker.owned = frozenset(devices)
         for device_id in self._leftovers.keys() - devices.keys():
             del self._leftovers[device_id], self._movers[device_id]
             self.runner.drop(f"d{device_id}")

@@ -40,6 +40,7 @@ from runtime.tasks import TaskOwner
 from runtime.telemetry import Telemetry
 from storage.node import NodeFacts
 from tools.admin import Admin
+from tools.bucket_service import BucketService
 from tools.census import AGAIN_S, CensusTaker
 from tools.changing import Changing
 from tools.control import Control
@@ -159,7 +160,14 @@ class _Worker:
         door = self._door(store)
         reporter = self._reporter(cluster, store, repair)
         elsewhere = cluster.peers.elsewhere
-        admin = Admin(self._config, self._me.workers, reporter, repair, elsewhere)
+        admin = Admin(
+            self._config,
+            self._me.workers,
+            reporter,
+            repair,
+            elsewhere,
+            self._buckets(cluster, store, workers).answer,
+        )
         await admin.start(stack)
         if self._me.worker == 0:
             await self._control(cluster, changing, admin).start(stack)
@@ -176,6 +184,17 @@ class _Worker:
             ready()
             async with asyncio.timeout(self._config.drain_s):
                 await self._release.wait()
+
+    def _buckets(self, cluster: Joined, store: CoreStore, workers: RepairWorkers) -> BucketService:
+        return BucketService(
+            store,
+            cluster.placement,
+            workers.container_rows,
+            workers.resharder,
+            workers.repolicier,
+            self._doors.clock,
+            workers.runner.run_now,
+        )
 
     def _task_owner(self, stack: contextlib.AsyncExitStack) -> TaskOwner:
         tasks = TaskOwner(f"worker{self._me.worker}", self._task_failed)

@@ -9,12 +9,12 @@ from typing import Final, NamedTuple, Protocol, cast
 
 import msgspec
 
-from proxy.core.placement import ROWS_PLACEMENT, Placement
+from proxy.core.placement import ROWS_PLACEMENT, Placement, RingLookup
 from proxy.core.poll import Poll
 from proxy.core.resharding import ContainerRow
 from proxy.core.types import ContainerHead
 from runtime.clock import Clock
-from storage.types import ListShards, Page, RowFlag, RowMessage, Scan, ShardList
+from storage.types import ListShards, Page, RowAnswer, RowFlag, RowMessage, Scan, ShardList
 
 CONTAINERS_PER_PAGE: Final = 200
 ASK_WITHIN_S: Final = 10.0
@@ -44,9 +44,9 @@ class ContainerWalk:
     """Rounds over the containers whose rows this process's devices hold."""
 
     def __init__(self, placement: Placement, owned: Iterable[int], clock: Clock) -> None:
-        """owned: ids of the process's devices."""
+        """owned: ids of the process's devices; may be set anew at any time."""
         self._placement = placement
-        self._owned = set(owned)
+        self.owned = frozenset(owned)
         self._clock = clock
         self._round: AsyncIterator[list[FoundContainer]] | None = None
 
@@ -61,13 +61,13 @@ class ContainerWalk:
             return None
 
     async def _pages(self) -> AsyncIterator[list[FoundContainer]]:
-        ring = cast(PartitionedRing, self._placement.ring)
+        ring = partitioned(self._placement.ring)
         epoch = self._placement.epoch
         for partition in range(1 << ring.part_power):
             if self._placement.epoch != epoch:
                 return  # begin anew with the newer ring
             ids = self._placement.ring.devices(ROWS_PLACEMENT, partition)
-            mine = [rank for rank, device_id in enumerate(ids) if device_id in self._owned]
+            mine = [rank for rank, device_id in enumerate(ids) if device_id in self.owned]
             if mine:
                 message = ListShards(ring.salt, ring.part_power, partition)
                 async for page in self._of_partition(ids[mine[0]], mine[0], message):
@@ -80,7 +80,7 @@ class ContainerWalk:
     ) -> AsyncIterator[list[FoundContainer]]:
         more = True
         while more:
-            answer = await self._ask(device_id, message)
+            answer = await ask_device(self._placement, device_id, message, self._clock)
             if type(answer) is not ShardList:
                 return
             for shard in answer.shards:
@@ -96,7 +96,8 @@ class ContainerWalk:
     ) -> AsyncIterator[list[FoundContainer]]:
         start, more = b"", True
         while more:
-            page = await self._ask(device_id, Scan(shard, start, b"", CONTAINERS_PER_PAGE))
+            scan = Scan(shard, start, b"", CONTAINERS_PER_PAGE)
+            page = await ask_device(self._placement, device_id, scan, self._clock)
             if type(page) is not Page:
                 return
             live = (row for row in page.rows if not row.flags & RowFlag.TOMBSTONE)
@@ -104,14 +105,23 @@ class ContainerWalk:
             yield [FoundContainer(ContainerRow(shard, n, head.id), head, rank) for n, head in heads]
             start, more = page.covered_to, page.covered_to != b""
 
-    async def _ask(self, device_id: int, message: RowMessage) -> object:
-        device = self._placement.devices.get(device_id)
-        if device is None:
-            return None
-        poll = Poll(self._clock, ASK_WITHIN_S)
-        poll.ask(0, device.at(self._placement.epoch), message)
-        await poll.until(lambda: False)
-        return poll.answers.get(0)
+
+async def ask_device(
+    placement: Placement, device_id: int, message: RowMessage, clock: Clock
+) -> RowAnswer | None:
+    """One device's answer; None where it is not of this ring, or silent."""
+    device = placement.devices.get(device_id)
+    if device is None:
+        return None
+    poll = Poll(clock, ASK_WITHIN_S)
+    poll.ask(0, device.at(placement.epoch), message)
+    await poll.until(lambda: False)
+    return poll.answers.get(0)
+
+
+def partitioned(ring: RingLookup) -> PartitionedRing:
+    """The ring, of which devices are asked by partition."""
+    return cast(PartitionedRing, ring)
 
 
 class Turns:
