@@ -8,8 +8,9 @@ wait has been short for a while the queue is a standing one and helps nobody (Ni
 until waits are short again; and so is whoever could expect a long wait at the rate of late. How many
 may run is cut where the event loop itself falls behind.
 
-Bodies and answers that do not fit a row are streams, and bounded by their number: each holds up to
-some 3 MiB while it waits for its client. `Gate` decides; `Admission` keeps the queue and the timer.
+Bodies and answers that do not fit a row are bounded by their number, however slow their clients are:
+an upload holds up to some 11 MiB (measured with ec-4-2: what has arrived, a segment on its way, what
+the writers of six fragments collect). `Gate` decides; `Admission` keeps the queue and the timer.
 """
 
 import asyncio
@@ -52,21 +53,25 @@ RATE_WEIGHT: Final = 0.2
 WAIT_MAX_S: Final = 2.0
 """Who has waited so long is refused: most clients are about to give up."""
 
-STREAMS_MAX: Final = 256
-"""Bodies and answers of one worker that are streamed at once."""
+UPLOADS_MAX: Final = 128
+"""Bodies of one worker that are taken in at once: at most some 1.4 GiB."""
+
+DOWNLOADS_MAX: Final = 512
+"""Answers of one worker that are sent in pieces at once. Most of what they hold is page cache."""
 
 TICK_S: Final = 0.1
 
 
 class Verdict(enum.StrEnum):
-    """What becomes of a request. The last four are refusals, under the names of their events."""
+    """What becomes of a request. All but two are refusals, under the names of their events."""
 
     RUN = "run"
     WAIT = "wait"
     QUEUE_FULL = "refused_queue_full"
     QUEUE_SLOW = "refused_queue_slow"
     WAITED_LONG = "refused_waited_long"
-    STREAMS_FULL = "refused_streams_full"
+    UPLOADS_FULL = "refused_uploads_full"
+    DOWNLOADS_FULL = "refused_downloads_full"
 
 
 class Gate:
@@ -131,18 +136,19 @@ class AdmissionStatus(msgspec.Struct, frozen=True):
     limit: int
     waiting: int
     waiting_bytes: int
-    streams: int
+    uploads: int
+    downloads: int
 
 
 class Slot:
     """The turn of one request, from its admission to its end."""
 
-    __slots__ = ("_admission", "_over", "_runs", "_streams")
+    __slots__ = ("_admission", "_downloads", "_over", "_runs", "_uploads")
 
     def __init__(self, admission: "Admission") -> None:
         self._admission = admission
         self._runs = True
-        self._streams = False
+        self._uploads = self._downloads = False
         self._over = False
 
     def pause(self) -> None:
@@ -157,19 +163,24 @@ class Slot:
             self._runs = True
             self._admission.gate.running += 1
 
-    def stream(self) -> None:
-        """The request's body or answer is a stream. Raises Overloaded where there are too many."""
-        if not self._streams:
-            self._admission.begin_stream()
-            self._streams = True
+    def upload(self) -> None:
+        """The request's body does not fit a row. Raises Overloaded where there are too many."""
+        self._admission.begin_upload()
+        self._uploads = True
+
+    def download(self) -> None:
+        """Nor does its answer."""
+        if not self._downloads:
+            self._admission.begin_download()
+            self._downloads = True
 
     def end(self) -> None:
         """The request is over. Idempotent."""
-        self._over = True
-        if self._streams:
-            self._streams = False
-            self._admission.streams -= 1
-        self.pause()
+        if not self._over:
+            self._over = True
+            self._admission.uploads -= self._uploads
+            self._admission.downloads -= self._downloads
+            self.pause()
 
 
 class _Waiter:
@@ -188,7 +199,7 @@ class Admission:
 
     def __init__(self, count: Callable[[str], None], running_max: int = RUNNING_MAX) -> None:
         self.gate = Gate(running_max)
-        self.streams = 0
+        self.uploads = self.downloads = 0
         self._count = count
         self._queue: deque[_Waiter] = deque()
         self._due: float | None = None
@@ -196,7 +207,9 @@ class Admission:
     def status(self) -> AdmissionStatus:
         """How it is now."""
         gate = self.gate
-        return AdmissionStatus(gate.running, gate.limit, gate.waiting, gate.waiting_bytes, self.streams)
+        return AdmissionStatus(
+            gate.running, gate.limit, gate.waiting, gate.waiting_bytes, self.uploads, self.downloads
+        )
 
     async def enter(self, body_bytes: int) -> Slot:
         """Wait for a turn; body_bytes of its body may be buffered meanwhile. Raises Overloaded."""
@@ -243,11 +256,17 @@ class Admission:
                 gate.waited(now - waiter.since, now)
                 waiter.turn.set_result(None)
 
-    def begin_stream(self) -> None:
+    def begin_upload(self) -> None:
         """Raises Overloaded where there are too many."""
-        if self.streams >= STREAMS_MAX:
-            raise self._refusal(Verdict.STREAMS_FULL)
-        self.streams += 1
+        if self.uploads >= UPLOADS_MAX:
+            raise self._refusal(Verdict.UPLOADS_FULL)
+        self.uploads += 1
+
+    def begin_download(self) -> None:
+        """The same."""
+        if self.downloads >= DOWNLOADS_MAX:
+            raise self._refusal(Verdict.DOWNLOADS_FULL)
+        self.downloads += 1
 
     def _refusal(self, verdict: Verdict) -> Overloaded:
         self._count(verdict.value)

@@ -89,7 +89,7 @@ class Door:
             return to.refused(request, error)
         try:
             if buffered > INLINE_MAX_BYTES:
-                slot.stream()
+                slot.upload()
             request[TURN] = slot
             return await to.handle(request)
         except Overloaded as error:

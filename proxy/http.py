@@ -73,8 +73,8 @@ class Turn(Protocol):
     def resume(self) -> None:
         """It goes on."""
 
-    def stream(self) -> None:
-        """Its body or answer is a stream. Raises Overloaded."""
+    def download(self) -> None:
+        """Its answer goes out in pieces. Raises Overloaded."""
 
 
 class _Always:
@@ -86,7 +86,7 @@ class _Always:
     def resume(self) -> None:
         """Nobody has it."""
 
-    def stream(self) -> None:
+    def download(self) -> None:
         """There is always room."""
 
 
@@ -99,11 +99,6 @@ def turn_of(request: web.BaseRequest) -> Turn:
     """The turn that the door has given to a request."""
     turn: Turn = request.get(TURN, _ALWAYS)
     return turn
-
-
-def begin_stream(request: web.BaseRequest) -> None:
-    """Take note of a body or answer that does not fit a row. Raises Overloaded."""
-    turn_of(request).stream()
 
 
 class IncomingBody:
@@ -174,7 +169,7 @@ async def send_stream(
     """
     async with aclosing(pieces):
         if length > INLINE_MAX_BYTES:
-            begin_stream(request)
+            turn_of(request).download()
         return await _send_all(request, status, headers, length, pieces)
 
 

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.admission import (
+    DOWNLOADS_MAX,
     RUNNING_MAX,
     RUNNING_MIN,
-    STREAMS_MAX,
+    UPLOADS_MAX,
     WAIT_INTERVAL_S,
     WAIT_MAX_S,
     WAIT_TARGET_S,
@@ -97,7 +99,13 @@ class Store:
 
     def at_rest(self) -> bool:
         status = self.admission.status()
-        return status.running == status.waiting == status.waiting_bytes == status.streams == 0
+        return not (
+            status.running
+            or status.waiting
+            or status.waiting_bytes
+            or status.uploads
+            or status.downloads
+        )
 
 
 async def offer(store: Store, rate_s: float, seconds: float) -> None:
@@ -183,23 +191,31 @@ def test_who_waits_for_its_client_keeps_nobody_out() -> None:
     run(scene())
 
 
-def test_streams_are_bounded() -> None:
+@pytest.mark.parametrize(
+    ("begin", "most", "verdict"),
+    [
+        (Slot.upload, UPLOADS_MAX, Verdict.UPLOADS_FULL),
+        (Slot.download, DOWNLOADS_MAX, Verdict.DOWNLOADS_FULL),
+    ],
+)
+def test_uploads_and_downloads_are_bounded(
+    begin: Callable[[Slot], None], most: int, verdict: Verdict
+) -> None:
     async def scene() -> None:
         store = Store(0.0)
-        slots = [await store.admission.enter(0) for _ in range(STREAMS_MAX)]
-        for slot in slots:
-            slot.stream()
-            slot.stream()  # the same one
-        slots[0].end()
-        one, other = await store.admission.enter(0), None
-        one.stream()
-        for slot in slots[1:3]:
-            slot.pause()
-        other = await store.admission.enter(0)
+        slots = []
+        for _ in range(most):
+            slots.append(await store.admission.enter(0))
+            begin(slots[-1])
+            slots[-1].pause()
+        late = await store.admission.enter(0)
         with pytest.raises(Overloaded):
-            other.stream()
-        assert store.refusals == {Verdict.STREAMS_FULL: 1}
-        for slot in [*slots, one, other]:
+            begin(late)
+        assert store.refusals == {verdict: 1}
+        slots.pop().end()
+        begin(late)
+        for slot in [*slots, late]:
+            slot.end()
             slot.end()
         assert store.at_rest()
 
@@ -238,6 +254,6 @@ def test_whatever_requests_do_the_counts_are_right_in_the_end(steps: list[tuple[
                 task.result().end()
         await asyncio.sleep(1.0)
         status = admission.status()
-        assert (status.running, status.waiting, status.waiting_bytes, status.streams) == (0, 0, 0, 0)
+        assert (status.running, status.waiting, status.waiting_bytes) == (0, 0, 0)
 
     run(scene())

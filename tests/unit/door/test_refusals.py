@@ -48,7 +48,7 @@ async def port() -> AsyncGenerator[Port]:
 PUT = b"PUT %s HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n"
 
 
-@pytest.mark.parametrize("fill", ["queue", "streams"])
+@pytest.mark.parametrize("fill", ["queue", "uploads"])
 async def test_s3_says_slow_down_before_the_body_came(port: Port, fill: str) -> None:
     await fill_up(port, fill)
     answer = await port.ask(PUT % b"/bucket/key")
@@ -61,7 +61,7 @@ async def test_s3_says_slow_down_before_the_body_came(port: Port, fill: str) -> 
     assert port.telemetry.counts.requests.keys() == {"s3 PUT 503"}
 
 
-@pytest.mark.parametrize("fill", ["queue", "streams"])
+@pytest.mark.parametrize("fill", ["queue", "uploads"])
 async def test_swift_says_503_with_a_time(port: Port, fill: str) -> None:
     await fill_up(port, fill)
     answer = await port.ask(PUT % b"/v1/AUTH_demo/c/o")
@@ -80,13 +80,13 @@ async def test_an_answered_request_gives_its_turn_back(port: Port) -> None:
     for _ in range(3):
         await port.ask(b"GET /info HTTP/1.1\r\nHost: a\r\n\r\n")
     status = port.door.admission.status()
-    assert (status.running, status.waiting, status.streams) == (0, 0, 0)
+    assert (status.running, status.waiting, status.uploads) == (0, 0, 0)
 
 
 async def fill_up(port: Port, what: str) -> None:
     admission = port.door.admission
-    if what == "streams":
-        admission.streams = 10**9
+    if what == "uploads":
+        admission.uploads = 10**9
     else:
         admission.gate.running = 10**9
         admission.gate.waiting_bytes = 10**12
