@@ -12,6 +12,7 @@ file that is missing or can't be trusted leaves the keeper offline: one that has
 promised must not vote.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -21,8 +22,8 @@ from runtime.errors import AtollError
 from storage import keeper_file, replica
 from storage.admission import refusal
 from storage.contract import BlobReader, BlobWriter, Deliver, DeviceFault
-from storage.device.lane import Lane
-from storage.keeper_file import KeeperFileError, KeeperFull, Kept
+from storage.device.lane import Lane, settle
+from storage.keeper_file import KeeperFileError, KeeperFull, Kept, Rows
 from storage.node import KEEPER_DEVICE
 from storage.types import (
     Accept,
@@ -49,6 +50,7 @@ ROWS_MAX: Final = 16
 LOCK_SUFFIX: Final = ".lock"
 
 _OTHER: Final = Failed(Fault.OFFLINE, "a keeper takes no such message: it keeps single rows only")
+_HELD_BACK: Final = "this keeper is new, or has lost what it held: it waits for the others to say which"
 _NO_BLOBS: Final = "a keeper holds no blobs"
 
 
@@ -133,11 +135,40 @@ class KeeperDevice:
         """Why it does not serve; empty where it does."""
         return self._offline
 
+    @property
+    def empty(self) -> bool:
+        """Whether it has sound rows, and none: it is new, or has lost everything."""
+        return not self._durable and self._offline in {"", _HELD_BACK}
+
+    def hold_back(self) -> None:
+        """Serve nobody until `begin`. For an empty one that may have lost what it promised."""
+        assert self.empty
+        self._offline = _HELD_BACK
+
+    async def begin(self, rows: Rows) -> None:
+        """Serve, with these rows, after `hold_back`. Where they can't be written it stays offline."""
+        assert self._offline == _HELD_BACK
+        written: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._lane.submit(
+            lambda: keeper_file.save(rows, self._path, self._disk),
+            lambda outcome: settle(written, outcome),
+        )
+        outcome = await written
+        if isinstance(outcome, Exception):
+            self._offline = f"the keeper's file could not be written: {outcome}"
+            return
+        self._durable, self._rows = dict(rows), dict(rows)
+        self._offline = ""
+
     def status(self) -> dict[str, object]:
-        """What it says of itself."""
+        """What it says of itself. new: see `empty`."""
         payload_bytes = sum(len(kept.payload) for kept in self._durable.values())
-        rows = len(self._durable)
-        return {"offline": self._offline, "rows": rows, "payload_bytes": payload_bytes}
+        return {
+            "offline": self._offline,
+            "new": self.empty,
+            "rows": len(self._durable),
+            "payload_bytes": payload_bytes,
+        }
 
     # -- rows --------------------------------------------------------------------------------------
 

@@ -115,10 +115,8 @@ def _ring(config: Config, randomness: Randomness) -> Ring | None:
 
 
 def _ensure_keeper(config: Config, data: Data) -> None:
-    """A new keeper's file. Where it is missing beside a ring, what it promised others is lost: then it
-    stays missing, and the keeper offline, unless there are no others."""
-    alone = len(config.keepers) <= 1
-    if config.keeps and not os.path.exists(data.keeper) and (alone or data.ring is None):
+    """A keeper's file. A new one among other keepers asks them before it counts as new."""
+    if config.keeps and not os.path.exists(data.keeper):
         KeeperDevice.create(data.keeper, RealDisk())
 
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from proxy.cluster.adoption import Adoption
 from proxy.cluster.follower import Follower
+from proxy.cluster.keeper_start import begin_keeper
 from proxy.cluster.nodes import NodeRegister
 from proxy.cluster.register import RingRegister, StaleRing, keeper_rows
 from proxy.core.errors import StoreError
@@ -103,9 +104,15 @@ class Joining:
         own = self._own_devices()
         keeper = self._keeper()
         kept: dict[int, DeviceClient] = {} if keeper is None else {KEEPER_DEVICE: keeper}
+        held_back = keeper if keeper and keeper.empty and len(self._config.keepers) > 1 else None
+        if held_back is not None:
+            held_back.hold_back()
         certificate = self._certificate()
         await self._listen(ChainMap(own.devices, kept), certificate)
         peers = self._peers(certificate)
+        if held_back is not None:
+            begun = begin_keeper(held_back, peers.other_keepers(), doors.clock)
+            self._tasks.spawn("begin as a keeper", begun)
         rows = keeper_rows(peers.keepers(keeper), doors.stamps, doors.clock, doors.randomness)
         register, nodes = RingRegister(rows, doors.randomness), NodeRegister(rows, doors.randomness)
         self._announce(nodes, register)

@@ -162,6 +162,10 @@ class Peers:
         addresses = self._config.keepers or [self._config.own_address]
         return [self._keeper(address, own) for address in addresses]
 
+    def other_keepers(self) -> list[WireDevice]:
+        """Those of other nodes."""
+        return [WireDevice(self._nodes[address].first, KEEPER_DEVICE) for address in self._keepers]
+
     def _keeper(self, address: str, own: DeviceClient | None) -> DeviceClient:
         if address == self._config.own_address:
             return own if own is not None else WireDevice(self._siblings[0], KEEPER_DEVICE)

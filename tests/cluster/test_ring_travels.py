@@ -15,6 +15,8 @@ from tests.cluster.test_nodes import check, put_some
 
 SETTLED_WITHIN_S = 60.0
 POLL_S = 0.2
+SOME_RING_BYTES = 1000
+"""More than a keeper's file has without a ring."""
 
 
 def on(node: Node, *words: str) -> Outcome:
@@ -89,14 +91,17 @@ async def test_a_wiped_device_is_replaced(tmp_path: Path) -> None:
             await s3.create_bucket("bucket")
         stored = await put_some(cluster.nodes[0], "bucket", 24)
         node = cluster.nodes[1]
+        keeper = node.data / "keeper"
         lost = next(m for m in load(str(node.ring)).members if m.node == node.name)
         assert "nothing was lost" in on(cluster.nodes[0], "node", "replace", str(lost.id)).err
         await asyncio.to_thread(node.stop)
         shutil.rmtree(lost.path)
+        keeper.unlink()  # and what it knew of the ring, which it gets from the other keepers
         await asyncio.to_thread(node.restart)
         replaced = await asyncio.to_thread(on, cluster.nodes[0], "node", "replace", str(lost.id))
         assert replaced.status == 0, replaced
         await settled(cluster.nodes, 3)
+        await asyncio.to_thread(node.wait_for, lambda: keeper.stat().st_size > SOME_RING_BYTES)
         ring = load(str(node.ring))
         assert lost.id not in {member.id for member in ring.members}
         assert ring.members[-1].path == lost.path
