@@ -20,7 +20,6 @@ from storage.device.journal import Journal
 from storage.device.payloads import Payloads
 from storage.device.register import ERASING, Room, RowTable
 from storage.device.shards import Shard
-from storage.digests import leaf_digests, leaf_of
 from storage.types import (
     DAMAGED,
     LEAVES,
@@ -210,15 +209,15 @@ class Exchange:
         self._spawn("leaves", self._leaves(message.shard), deliver)
 
     async def _leaves(self, key: bytes) -> RowAnswer:
-        digests, start = [0] * LEAVES, b""
-        while (found := self._slice(key, start)) is not None:
-            some = leaf_digests(found[0].items())
-            digests = [mine ^ new for mine, new in zip(digests, some, strict=True)]
-            start = found[1]
-            if not start:
-                return LeafDigests(digests)
+        digests, start, more = [0] * LEAVES, b"", True
+        while more:
+            shard = self._rows.shard(key)
+            if shard.erasing:
+                return ERASING
+            start = walk.fold_leaves(self._rows.index, shard, start, SLICE_ROWS, digests)
+            more = start != b""
             await asyncio.sleep(0)
-        return ERASING
+        return LeafDigests(digests)
 
     def versions(self, message: Versions, _payload: bytes, _deadline: float, deliver: Deliver) -> None:
         """List the versions in some leaves of a shard."""
@@ -226,21 +225,18 @@ class Exchange:
 
     async def _versions(self, message: Versions) -> RowAnswer:
         wanted, rows = frozenset(message.leaves), list[tuple[bytes, bytes]]()
-        start = message.start
-        while (found := self._slice(message.shard, start)) is not None:
-            rows += sorted(row for row in found[0].items() if leaf_of(row[0]) in wanted)
+        start, more = message.start, True
+        while more:
+            shard = self._rows.shard(message.shard)
+            if shard.erasing:
+                return ERASING
+            some, start = walk.versions_in(self._rows.index, shard, start, SLICE_ROWS, wanted)
+            rows += some
             if len(rows) > VERSIONS_ROWS_MAX:
                 return VersionList(rows[:VERSIONS_ROWS_MAX], rows[VERSIONS_ROWS_MAX][0])
-            start = found[1]
-            if not start:
-                return VersionList(rows, b"")
+            more = start != b""
             await asyncio.sleep(0)
-        return ERASING
-
-    def _slice(self, key: bytes, start: bytes) -> tuple[dict[bytes, bytes], bytes] | None:
-        """Some versions of a shard from a name on; None where it is being removed."""
-        shard = self._rows.shard(key)
-        return None if shard.erasing else walk.versions(self._rows.index, shard, start, SLICE_ROWS)
+        return VersionList(rows, b"")
 
 
 def _outcome(task: "asyncio.Task[RowAnswer]") -> RowAnswer:

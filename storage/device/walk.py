@@ -2,12 +2,19 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Final, NamedTuple
+
+from xxhash import xxh3_64_intdigest
 
 from storage.device.held import GONE, Held, decode_value
 from storage.device.index_contract import Index, Table
 from storage.device.page import prefix_end, recent_rows
 from storage.device.shards import Shard
-from storage.types import ZERO_VERSION
+from storage.digests import LENGTHS, leaf_of, row_digest
+from storage.types import LEAVES, VERSION_BYTES, ZERO_VERSION
+
+VERSION: Final = slice(8, 8 + VERSION_BYTES)
+"""Where a row's value in the index has its version."""
 
 
 def walk(index: Index, shard: Shard, start: bytes) -> Iterator[tuple[bytes, Held]]:
@@ -38,18 +45,56 @@ def walk_known(index: Index, shard: Shard, start: bytes) -> Iterator[tuple[bytes
     return (row for row in walk(index, shard, start) if row[1] is not GONE)
 
 
-def versions(index: Index, shard: Shard, start: bytes, limit: int) -> tuple[dict[bytes, bytes], bytes]:
-    """Versions of rows by name, from `start` on: those of `limit` indexed rows and what lies between.
+class Slice(NamedTuple):
+    """Some of a shard's rows. indexed: raw items of the index; recent: what lies over and between them.
 
-    Returns them, in no order, and where to go on, b"" at the end. The index's checksums are not
-    looked at: a version that is damaged differs from the other replicas', whose rows are then read.
-    IndexDamagedError.
+    end: where to go on, b"" at the shard's end.
     """
+
+    indexed: list[tuple[bytes, bytes]]
+    recent: dict[bytes, Held]
+    end: bytes
+
+
+def _slice(index: Index, shard: Shard, start: bytes, limit: int) -> Slice:
+    """`limit` indexed rows from name `start` on, and the recent ones up to the last of them."""
     prefix = shard.prefix
-    cut = len(prefix)
-    items = index.scan(Table.ROWS, prefix + start, prefix_end(prefix))
-    found = {key[cut:]: value[8:40] for key, value in islice(items, limit)}
-    end = next(reversed(found)) + b"\0" if len(found) == limit else b""
-    for name, held in recent_rows(shard, start, end):
-        found[name] = held.state.version
-    return {name: version for name, version in found.items() if version != ZERO_VERSION}, end
+    indexed = list(islice(index.scan(Table.ROWS, prefix + start, prefix_end(prefix)), limit))
+    end = indexed[-1][0][len(prefix) :] + b"\0" if len(indexed) == limit else b""
+    return Slice(indexed, dict(recent_rows(shard, start, end)), end)
+
+
+def fold_leaves(index: Index, shard: Shard, start: bytes, limit: int, digests: list[int]) -> bytes:
+    """Take the rows of a slice into the digests of their leaves; where to go on. IndexDamagedError.
+
+    The index's checksums are not looked at: a version that is damaged makes another digest than the
+    other replicas', and is found when its row is read. One loop, because a sync costs what it costs.
+    """
+    indexed, recent, end = _slice(index, shard, start, limit)
+    digest, lengths, cut, last = xxh3_64_intdigest, LENGTHS, len(shard.prefix), LEAVES - 1
+    for key, value in indexed:
+        name, version = key[cut:], value[VERSION]
+        if version != ZERO_VERSION and not (recent and name in recent):
+            digests[digest(name) & last] ^= digest(lengths[len(name)] + name + version)
+    for name, held in recent.items():
+        if held.state.version != ZERO_VERSION:
+            digests[leaf_of(name)] ^= row_digest(name, held.state.version)
+    return end
+
+
+def versions_in(
+    index: Index, shard: Shard, start: bytes, limit: int, leaves: frozenset[int]
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """(name, version) of the rows of a slice that are in these leaves; where to go on.
+
+    IndexDamagedError. About checksums see `fold_leaves`.
+    """
+    indexed, recent, end = _slice(index, shard, start, limit)
+    digest, cut, last = xxh3_64_intdigest, len(shard.prefix), LEAVES - 1
+    found = {}
+    for key, value in indexed:
+        name = key[cut:]
+        if digest(name) & last in leaves:
+            found[name] = value[VERSION]
+    found |= {name: held.state.version for name, held in recent.items() if leaf_of(name) in leaves}
+    return sorted(row for row in found.items() if row[1] != ZERO_VERSION), end

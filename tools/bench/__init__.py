@@ -1,6 +1,6 @@
 """`atoll bench`: the fixed workloads, on a store that it starts, on the prototype, on any S3 server.
 
-Registers the subcommands; what they do is in `s3_command`, `ring`, `device` and `rebuild`,
+Registers the subcommands; what they do is in `s3_command`, `ring`, `device`, `rebuild` and `sync`,
 imported when called.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 def add_parser(subparsers: Any) -> None:
     """Register `bench` and its subcommands on the command line's subparsers."""
     bench = subparsers.add_parser("bench", help="measure the store, the ring builder or a device")
-    kinds = bench.add_subparsers(dest="kind", required=True, metavar="s3|ring|device|rebuild|all")
+    kinds = bench.add_subparsers(dest="kind", required=True, metavar="s3|ring|device|rebuild|sync|all")
     s3 = kinds.add_parser("s3", help="S3 workloads on a store that this command starts")
     _add_s3_arguments(s3)
     s3.set_defaults(func=_run_s3)
@@ -23,6 +23,7 @@ def add_parser(subparsers: Any) -> None:
         ("ring", "build and change a large ring"),
         ("device", "one device's engine"),
         ("rebuild", "make anew what a lost device held"),
+        ("sync", "two replicas of a million rows that differ in ten"),
     ):
         # Each has options of its own, which its module parses; -h goes there, too.
         kind = kinds.add_parser(name, help=text, add_help=False, prefix_chars="\0")
