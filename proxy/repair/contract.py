@@ -6,7 +6,7 @@ pace (`throttle.py`); a long unit (copying a blob) calls it on its way.
 """
 
 import enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -80,3 +80,11 @@ class Worker(Protocol):
 
     def status(self) -> WorkerStatus:
         """At any time, also while a unit is under way; touches no disk."""
+
+
+@runtime_checkable
+class Hurries(Protocol):
+    """A worker that takes its time, and need not."""
+
+    def hurry(self) -> None:
+        """An operator wants it done now (`atoll repair run`)."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.repair.contract import Worked, Worker, WorkerState, WorkerStatus
+from proxy.repair.contract import Hurries, Worked, Worker, WorkerState, WorkerStatus
 from proxy.repair.throttle import Throttle
 from runtime.clock import Clock
 from runtime.randomness import Randomness
@@ -95,6 +95,8 @@ class Runner:
         A paused worker stays paused.
         """
         for loop in self._named(name):
+            if isinstance(loop.worker, Hurries):
+                loop.worker.hurry()
             loop.wake()
 
     def look(self) -> None:

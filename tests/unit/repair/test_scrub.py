@@ -108,6 +108,24 @@ def test_a_round_ends_at_its_date_and_the_next_begins_a_period_later() -> None:
     run(scene())
 
 
+def test_an_operator_need_not_wait_for_the_date() -> None:
+    async def scene() -> None:
+        world, store = await stocked()
+        worker = scrubber(world, store, world.devices[0], Mark(), DAY_S, [])
+        await to_the_end(worker)
+        first = worker.status()
+        begun = asyncio.get_running_loop().time()
+        assert await worker.work() is Worked.IDLE
+        worker.hurry()
+        await to_the_end(worker)
+        assert asyncio.get_running_loop().time() - begun < 1.0
+        assert worker.status().since_s > first.since_s
+        assert worker.status().done == first.done
+        assert await worker.work() is Worked.IDLE
+
+    run(scene())
+
+
 def _header(device: MemoryDevice, number: int) -> BlobHeader:
 
     some = next(iter(device._blobs.values()))[0]
