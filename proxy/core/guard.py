@@ -3,7 +3,7 @@
 A call to a device whose breaker (`breaker.py`) is open fails at once as UNREACHABLE. What opens it:
 calls that fail in a row, or silence. A device owes answers to the calls under way; one that has said
 nothing for a moment gets a probe, a read that no disk need be asked for, and one that does not even
-answer that is taken for dead, about a second after it fell silent. So a sync that takes its time opens
+answer that is taken for dead, 1.5 s after it fell silent. So a sync that takes its time opens
 nothing, and a stopped process does. When the breaker opens, blob calls under way fail; row calls are
 left to their callers, who ask others meanwhile.
 
@@ -52,8 +52,9 @@ TICK_S: Final = 0.125
 PROBE_AFTER_TICKS: Final = 2
 """After so many ticks of silence a device is probed, and reads go to others first."""
 
-SILENT_TICKS: Final = 8
-"""After so many it is taken for dead."""
+SILENT_TICKS: Final = 12
+"""After so many it is taken for dead. With 8, a process that got no processor for a second on a busy
+machine was, with all its devices."""
 
 PROBE_TIME_S: Final = 1.0
 """What a probe may take."""

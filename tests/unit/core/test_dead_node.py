@@ -61,14 +61,14 @@ def test_every_verb_goes_on_and_soon_as_fast_as_before(policy: str, how: str) ->
             container = await one.store.create_container("a", "c", policy=policy)
             await one.store.put_object(container, "before", BytesBody(data), PLAIN)
             one.end(node, how)
-            for number in range(6):
+            for number in range(8):
                 begun = now()
                 assert await one.read(container, "before") == data
                 await all_verbs(one, container, f"o{number}", data)
-                assert now() - begun < (FIRST_S * 2 if number < 3 else LATER_S)
+                assert now() - begun < (FIRST_S * 2 if number < 5 else LATER_S)
             one.bring_back(node)
             await asyncio.sleep(10.0)
-            for number in range(6):
+            for number in range(8):
                 assert await one.read(container, f"o{number}") == data
 
     run(scene())
