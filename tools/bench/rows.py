@@ -27,6 +27,8 @@ TITLES = {
     "overload-put": "PUT 4 KiB, four times the clients",
     "overload-get": "GET 4 KiB, four times the clients",
     "list-1000": "LIST, a page of 1,000",
+    "reshard-list": "LIST while its bucket's shards split",
+    "reshard-put": "PUT 64 bytes while its bucket's shards split",
     "multipart-1g": "multipart upload of 1 GiB",
     "memory-streams": "memory of one worker, 8 clients streaming",
     "restart": "restart after kill -9",
@@ -42,6 +44,8 @@ ONLY_OWN_STORE = {
     "memory-streams",
     "overload-put",
     "overload-get",
+    "reshard-list",
+    "reshard-put",
     "restart",
 }
 """Rows that need the store's processes, files or policies, and so run on no foreign endpoint."""
@@ -55,7 +59,7 @@ class RowResult(msgspec.Struct, omit_defaults=True):
     server_cpu_us, machine_cpu_us: processor time per operation, see `accounting`; the _gib pair is the
     same in seconds per GiB of payload. peak_mib: the highest resident size of any worker; private_mib
     its anonymous part; pss_mib: the sum over all the server's processes at the row's end.
-    goodput_ratio: right answers a second under overload, to those at the peak.
+    goodput_ratio: right answers a second under overload, to those at the peak, or in the calm before.
     idle_cores: what the machine did before the row and what was subtracted for it.
     """
 

@@ -13,6 +13,7 @@ from tools.bench.driver import Generator
 from tools.bench.large_objects import EC_BUCKET, run_large, run_multipart, run_streams
 from tools.bench.lifecycle import run_idle_memory, run_restart, run_start
 from tools.bench.overload import run_overload
+from tools.bench.reshard import run_reshard
 from tools.bench.rows import RowResult
 from tools.bench.scale import Scale
 from tools.bench.servers import AtollStore, Endpoint, Prototype, ServerFailed, Target, free_port
@@ -68,6 +69,7 @@ def workloads(scale: Scale) -> list[Callable[[Session], None]]:
         lambda session: run_large(session, "-ec", EC_BUCKET),
         run_overload,
         run_list,
+        run_reshard,
         run_multipart,
         run_streams,
         run_restart,
