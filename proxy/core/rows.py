@@ -13,6 +13,7 @@ import msgspec
 
 from proxy.core.contention import Contended
 from proxy.core.errors import Damaged, Full, StoreError, Unavailable
+from proxy.core.guard import responsive
 from proxy.core.operations import (
     AGREEING_OF,
     HEDGE_S,
@@ -200,7 +201,7 @@ class Rows:
         replicas = self._placement.replicas(shard)
         if self._no_room_until and not version and not value.flags & RowFlag.TOMBSTONE:
             self._require_room(shard)
-        if self._contended and not version and self._contended.has(shard, name):
+        if not version and self._asks_first(replicas, shard, name):
             return await self._write_above(replicas, shard, name, value)
         if replicas.quorum.size == AGREEING_OF and not replicas.joint:
             return await self._write_agreeing(
@@ -211,8 +212,16 @@ class Rows:
         assert type(end) is Stored
         return end.version
 
+    def _asks_first(self, replicas: Replicas, shard: bytes, name: bytes) -> bool:
+        """Whether a write had better know the newest version: where others write the row, too, or where
+        one replica is away, because then one refusal of the other two leaves it open what became of
+        it."""
+        if self._contended and self._contended.has(shard, name):
+            return True
+        return not all(map(responsive, replicas.devices))
+
     async def _write_above(self, replicas: Replicas, shard: bytes, name: bytes, value: Value) -> bytes:
-        """Write a row that others write at the same time: ask for the newest version first."""
+        """Ask for the newest version first; a refusal then counts like a success (see PlainWrite)."""
         poll = self.poll()
         for number, device in enumerate(replicas.devices):
             poll.ask(number, device, Read(shard, name, Want.VERSION))

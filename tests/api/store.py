@@ -67,6 +67,7 @@ class RunningStore:
         self.data = folder / "data"
         self.config = folder / "atoll.toml"
         self.output = folder / "up.log"
+        self.host = "127.0.0.1"
         self.port = free_port()
         self.admin_port = free_port()
         self._environment = dict(environment)
@@ -86,12 +87,12 @@ class RunningStore:
     @property
     def endpoint(self) -> str:
         """The public URL."""
-        return f"{'https' if self._secure else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self._secure else 'http'}://{self.host}:{self.port}"
 
     @property
     def admin_url(self) -> str:
         """The admin port's URL."""
-        return f"http://127.0.0.1:{self.admin_port}"
+        return f"http://{self.host}:{self.admin_port}"
 
     @property
     def banner(self) -> str:
@@ -133,7 +134,7 @@ class RunningStore:
 
     def ask_admin(self, path: str) -> bytes:
         """A GET on the admin port."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=30)
+        connection = http.client.HTTPConnection(self.host, self.admin_port, timeout=30)
         with contextlib.closing(connection):
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -172,9 +173,9 @@ class RunningStore:
         if self._secure:
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=5, context=context)
+            connection = http.client.HTTPSConnection(self.host, self.port, timeout=5, context=context)
         else:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+            connection = http.client.HTTPConnection(self.host, self.port, timeout=5)
         with contextlib.closing(connection):
             try:
                 connection.request("GET", "/healthcheck")

@@ -88,6 +88,8 @@ class Load:
         self.held: dict[Place, Content] = dict.fromkeys(places)
         self.acknowledged = 0
         self.failed_at: list[float] = []
+        self.failures: list[str] = []
+        """What failed writes were told."""
         self.answers: dict[int, int] = {}
         self.half_way: list[tuple[Place, str, list[str], str]] = []
         """Uploads whose completion had no answer: place, id, ETags, value."""
@@ -152,6 +154,8 @@ class Load:
         self.acknowledged += done
         if not done and not refused:
             self.failed_at.append(now)
+            said = answer.body[:500].decode(errors="replace") if answer is not None else "no answer"
+            self.failures.append(f"{wanted.kind} {place} after {now - begin:.1f} s: {said}")
         told = done or refused
         noted = wanted._replace(
             begin=begin,

@@ -16,6 +16,7 @@ from typing import Final
 
 from runtime.randomness import SystemRandomness
 from tests.api.store import RunningStore, StoreFailed, clean_environment, free_port
+from tests.cluster.links import Hosts
 from tools.main import main as atoll
 
 KEYS: Final = {
@@ -57,9 +58,12 @@ class Cluster:
         devices: int = 2,
         keepers: int = 3,
         tls: bool = False,
+        hosts: Hosts | None = None,
         **options: object,
     ) -> None:
+        """hosts: where the nodes run, one on each; all on loopback without."""
         self.folder = folder
+        self._hosts = hosts
         self.secret_file = folder / "secret"
         self.secret_file.touch(mode=0o600)
         self.secret_file.write_text(SystemRandomness().token(32).hex())
@@ -71,22 +75,28 @@ class Cluster:
             "workers": workers,
             "devices": devices,
             "part_power": 6,
-            "keepers": [f"127.0.0.1:{port}" for port in self._ports[:keepers]],
+            "keepers": [f"{self._address(n)}:{self._ports[n]}" for n in range(keepers)],
             "bootstrap_nodes": count,
             "cluster_secret_file": str(self.secret_file),
             **options,
         }
         self.nodes = [self._node(number) for number in range(count)]
 
+    def _address(self, number: int) -> str:
+        return self._hosts.addresses[number] if self._hosts else "127.0.0.1"
+
     def _node(self, number: int) -> Node:
         name, port = f"n{number}", self._ports[number]
         folder = self.folder / name
         folder.mkdir()
         options = {**self._options, "node": name, "zone": f"z{number}"}
-        options["cluster_listen"] = f"127.0.0.1:{port}"
+        address = self._address(number)
+        options |= {"listen": address, "admin_listen": address, "cluster_listen": f"{address}:{port}"}
         if self.certificates:
             options |= self.certificate_options(name)
-        node = Node(folder, clean_environment(**KEYS), options)
+        wrapper = self._hosts.wrappers[number] if self._hosts else ()
+        node = Node(folder, clean_environment(**KEYS), options, wrapper)
+        node.host = address
         node.name, node.cluster_port = name, port
         return node
 
