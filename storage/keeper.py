@@ -85,6 +85,8 @@ class KeeperDevice:
         self._lane = lane
         self._lock = lock
         self._offline = ""
+        self.knows_others = False
+        """While it is held back, and after: it has heard of all other keepers that they were new."""
         self._rows: dict[tuple[bytes, bytes], Kept] = {}
         self._durable: dict[tuple[bytes, bytes], Kept] = {}
         self._waiting: list[_Waiting] = []
@@ -166,6 +168,7 @@ class KeeperDevice:
         return {
             "offline": self._offline,
             "new": self.empty,
+            "knows_others": self.knows_others,
             "rows": len(self._durable),
             "payload_bytes": payload_bytes,
         }

@@ -2,7 +2,8 @@
 
 Its directory can't tell. A keeper that has forgotten its votes must not vote: the other one of an old
 majority may be away, and a ring of before would be the newest. So it serves nobody until all other
-keepers have said that they were new as well: had it ever voted, one of them would hold something. Where
+keepers have said that they were new as well: had it ever voted, one of them would hold something. (Nor
+does it before they all know that of each other: the first rows would make the last one wait.) Where
 one does, it takes over the rows from so many others that each majority of before has one of them; what
 it had promised dies with the updates' deadline, which it sits out.
 """
@@ -46,16 +47,18 @@ async def begin_keeper(
     """Let a keeper that was held back serve, as soon as it is known with what. others: all of them."""
     begun = clock.monotonic()
     new: set[int] = set()
-    while len(new) < len(others):
+    while True:
         states = await asyncio.gather(*map(_try_ask, others))
         new |= {n for n, state in enumerate(states) if state is not None and state["new"]}
         held = {n for n, state in enumerate(states) if state is not None and state["rows"]}
         if held - new:
             await _begin_again(keeper, others, clock, begun + silence_s)
             return
-        if len(new) < len(others):
-            await asyncio.sleep(AGAIN_S)
-    await keeper.begin({})
+        keeper.knows_others = len(new) == len(others)
+        if keeper.knows_others and all(state and state["knows_others"] for state in states):
+            await keeper.begin({})
+            return
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _begin_again(

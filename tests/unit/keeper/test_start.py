@@ -85,15 +85,19 @@ async def test_new_keepers_begin_together() -> None:
     assert [keeper.offline for keeper in keepers] == ["", "", ""]
 
 
-async def test_it_waits_for_the_last_of_the_others() -> None:
-    keeper, near, far = made(), Seen(made()), Seen(made())
-    far.away = True
-    task = await starting(keeper, near, far)
+async def test_all_of_them_wait_for_the_last() -> None:
+    keepers = [made() for _ in range(3)]
+    seen = [Seen(keeper) for keeper in keepers]
+    seen[2].away = True
+    tasks = [await starting(keepers[n], seen[1 - n], seen[2]) for n in range(2)]
     await asyncio.sleep(0.3)
-    assert keeper.offline
-    far.away = False
-    await asyncio.wait_for(task, 10)
-    assert not keeper.offline
+    assert all(keeper.offline for keeper in keepers)
+    seen[2].away = False
+    await asyncio.sleep(0.3)  # it is there, and has not heard of the others yet
+    assert all(keeper.offline for keeper in keepers)
+    tasks.append(await starting(keepers[2], seen[0], seen[1]))
+    await asyncio.wait_for(asyncio.gather(*tasks), 10)
+    assert [keeper.offline for keeper in keepers] == ["", "", ""]
 
 
 async def test_it_takes_over_the_newest_of_what_the_others_hold() -> None:
