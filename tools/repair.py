@@ -14,6 +14,7 @@ import json
 import os
 import re
 import socket
+import sys
 from datetime import datetime
 from typing import Any, Final
 
@@ -25,6 +26,9 @@ from runtime.errors import AtollError
 from tools.finding import size_text
 
 ASK_TIMEOUT_S: Final = 15.0
+PIPED_COLUMNS: Final = 160
+"""How wide the table is where no terminal says."""
+
 _SOCKET = re.compile(r"a([0-9]+)\.sock")
 
 
@@ -183,7 +187,8 @@ def print_table(listed: list[Listed]) -> None:
         table.add_column(title, overflow="fold")
     for one in listed:
         table.add_row(*_cells(one))
-    Console(highlight=False).print(table)
+    width = None if sys.stdout.isatty() else PIPED_COLUMNS
+    Console(highlight=False, width=width).print(table)
     for one in listed:
         if one.status.last_error:
             at = _time_text(one.status.error_at_s)

@@ -155,11 +155,10 @@ class _Loop:
         self._wake.set()
 
     async def run(self) -> None:
-        """For ever; to be cancelled."""
+        """For ever; to be cancelled. Who is woken in the middle of a round looks once more after it."""
         while True:
             while self._paused:
                 await self._woken(None)
-            self._wake.clear()  # what comes from now on is for after this unit
             await self._woken(await self._unit())
 
     async def _unit(self) -> float:

@@ -112,6 +112,22 @@ def test_a_paused_worker_does_nothing_until_it_is_resumed() -> None:
     run(scene())
 
 
+def test_a_worker_woken_in_the_middle_of_a_round_looks_once_more_after_it() -> None:
+    async def scene() -> None:
+        def script(turn: int) -> Worked:
+            if turn == 2:
+                rig.runner.run_now("scripted")
+            return Worked.IDLE if turn % 5 == 0 else Worked.BUSY
+
+        rig = Rig(script)
+        rig.runner.start()
+        await asyncio.sleep(1)
+        assert len(rig.worker.at) == 10
+        await rig.tasks.close()
+
+    run(scene())
+
+
 def test_a_worker_that_comes_late_runs_too_and_an_unknown_one_is_an_error() -> None:
     async def scene() -> None:
         rig = Rig(lambda _turn: Worked.IDLE)
