@@ -18,7 +18,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet --no-input
 
 help: ## this text
 	@printf 'make TARGET [ARGS="…"], in a fresh clone or an old one:\n\n'
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
 	@printf '\nJOBS=%s processes run the tests; PYTHON=%s makes %s.\n' '$(JOBS)' '$(PYTHON)' '$(VENV)'
 
 up: $(VENV)/.store ## start a store, print its endpoint, keys and what to try; Ctrl-C stops it, data stay
@@ -41,6 +41,9 @@ bench: $(VENV)/.dev ## measure the store; a table, a picture and results.json un
 
 sim: $(VENV)/.dev ## simulate whole clusters with faults: SEEDS=50 of them, or one with SEED=…
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+
+sim-mutants: $(VENV)/.dev ## put bugs back one by one: each must make one of SEEDS seeds fail
+	@$(BIN)/python -m tests.sim --seeds $(SEEDS) --mutants $(ARGS)
 
 lock: $(VENV)/.dev ## write requirements.lock from what is installed now
 	@{ sed -n '/^#/p' requirements.lock; $(PIP) freeze --exclude-editable; } > requirements.lock.new
@@ -80,4 +83,4 @@ clients:
 	  fi; \
 	fi
 
-.PHONY: help up cluster test check bench sim lock clients
+.PHONY: help up cluster test check bench sim sim-mutants lock clients

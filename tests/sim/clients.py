@@ -19,6 +19,7 @@ from proxy.core.errors import (
     NoSuchObject,
     NoSuchUpload,
     Overloaded,
+    PolicyConflict,
     PreconditionFailed,
     Unavailable,
 )
@@ -54,7 +55,7 @@ _MAYBE = (Unavailable, Overloaded, Dead, TimeoutError)
 
 _ANSWERS = (
     ContainerExists, ContainerNotEmpty, Full, NoSuchContainer, NoSuchObject, NoSuchUpload,
-    PreconditionFailed,
+    PolicyConflict, PreconditionFailed,
 )  # fmt: skip
 """What a store that is right may answer, whatever goes wrong below it. Not Damaged, for one."""
 
@@ -226,7 +227,8 @@ class Client:
         try:
             seen = await self._ask_in(place, act)
         except NoSuchContainer:
-            outcome = "nothing"
+            # A deletion that met the container's seals may be what made it empty.
+            outcome = "unknown" if kind in {"delete", "take"} else "nothing"
             self._history.read(where, asked.begin, None, self.name)
         except PreconditionFailed:
             outcome = "refused"
@@ -446,7 +448,7 @@ class Client:
         outcome = "ok"
         try:
             await self._ask(act)
-        except ContainerExists:
+        except (ContainerExists, PolicyConflict):
             outcome = "refused"
         except Full:
             outcome = "nothing"

@@ -57,9 +57,11 @@ class Faults:
             self._bad_disk.bad_reads = rng.choice([0.001, 0.02])
 
     def set_clocks(self) -> None:
-        """Give every node its own idea of the time."""
+        """Give every node its own idea of the time; far off is one at the earliest when it restarts."""
+        self._over = True
         for node in self._world.nodes:
             self._set_clock(node)
+        self._over = False
 
     def _set_clock(self, node: Node) -> None:
         far = node is self._far

@@ -58,7 +58,7 @@ class Membership:
         self,
         name: str,
         life: Life,
-        disks: dict[int, SimDisk],
+        disks: dict[str, SimDisk],
         home: SimDisk,
         network: Network,
         clock: SkewedClock,
@@ -114,7 +114,7 @@ class Membership:
 
     async def _open(self, member: Member) -> Device | UnopenedDevice:
         rng = random.Random(self._rng.getrandbits(64))
-        drive = self._drives[member.id] = Drive(self._disks[member.id], self._life, rng)
+        drive = self._drives[member.id] = Drive(self._disks[member.path], self._life, rng)
         try:
             return await Device.open(
                 member.path,

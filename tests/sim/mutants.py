@@ -9,20 +9,25 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
-from proxy.core import operations, register
+from proxy.core import operations, placement, register
 from proxy.core.blob_sink import BlobSink
 from proxy.core.deletion import Deletion
 from proxy.core.operations import AgreeingRead, AgreeingWrite
 from proxy.core.register import End, Found, QuorumRead, Refused, Update
 from proxy.core.shard_scan import ShardScan
-from proxy.repair import audit, collect
+from proxy.repair import audit, collect, ring_change
 from proxy.repair.audit import Auditor
 from proxy.repair.collect import Collector
+from proxy.repair.ring_change import Act, Needed
+from ring.epochs import is_joint
+from ring.types import ROWS
 from storage import replica
 from storage.device import blob_format, recovery
 from storage.device.journal import Journal
+from storage.fence import EpochDevice
 from storage.replica import OK, RowState, Verdict
 from storage.types import STAMP_BYTES, No, Ok, RowAnswer
+from tests.sim.member import Membership
 from tests.sim.node import Node
 from tests.sim.world import Failure, play
 
@@ -153,6 +158,26 @@ async def _nothing(*_: Any) -> None:
     return
 
 
+# -- ring changes ----------------------------------------------------------------------------------
+
+
+def _settled_at_once(needed: Any) -> Any:
+    def found(ring: Any, progress: Any, *, balanced: bool) -> Needed:
+        act: Needed = needed(ring, progress, balanced=balanced)
+        joint = is_joint(ring, ROWS) and act.act is Act.WAIT
+        return act._replace(act=Act.SETTLE) if joint else act
+
+    return found
+
+
+def _of_the_old_set_alone(joint: Any) -> Any:
+    return lambda size, old, _new, order=None: joint(size, old, old, order)
+
+
+def _in_any_epoch(device: Any, message: Any, payload: bytes, deadline: float, deliver: Any) -> None:
+    device._send(message, payload, deadline, deliver)
+
+
 # -- what removes ----------------------------------------------------------------------------------
 
 
@@ -240,6 +265,26 @@ MUTANTS = (
         "checksum-not-checked",
         "blobs are served unverified",
         (Change(blob_format, "first_bad_chunk", _instead(lambda *_: None)),),
+    ),
+    Mutant(
+        "newcomer-unsettled",
+        "an epoch ends before its newcomers have settled",
+        (Change(ring_change, "needed", _settled_at_once),),
+    ),
+    Mutant(
+        "joint-old-set-only",
+        "a joint epoch asks the old set alone",
+        (Change(placement, "joint", _of_the_old_set_alone),),
+    ),
+    Mutant(
+        "no-epoch-fence",
+        "devices answer in any epoch",
+        (Change(EpochDevice, "send", _instead(_in_any_epoch)),),
+    ),
+    Mutant(
+        "no-flush",
+        "a process enters an epoch before what it took in the last one is durable",
+        (Change(Membership, "flush", _instead(_nothing)),),
     ),
     Mutant(
         "collector-without-grace",

@@ -2,6 +2,7 @@
 `tools/worker.py` do it."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, TypeVar
@@ -16,6 +17,8 @@ from proxy.core.rows import Rows
 from proxy.core.store import CoreStore
 from proxy.repair import ring_change
 from proxy.repair.ring_change import RingChange
+from proxy.repair.runner import UnknownWorker
+from proxy.repair.sweep import Sweeper
 from proxy.repair.throttle import ForegroundLatency
 from ring.file import encode
 from ring.lookup import Ring
@@ -54,14 +57,14 @@ class Settings(NamedTuple):
 class Node:
     """A machine with disks, and the process that runs on it now, if any.
 
-    home: the disk of the ring's file and the keeper's. on_error: told of what a living process did not
-    take care of.
+    disks: by the path at which a device is found. home: the disk of the ring's file and the keeper's.
+    on_error: told of what a living process did not take care of.
     """
 
     def __init__(
         self,
         name: str,
-        disks: dict[int, SimDisk],
+        disks: dict[str, SimDisk],
         home: SimDisk,
         network: Network,
         settings: Settings,
@@ -79,6 +82,8 @@ class Node:
         self.life: Life | None = None
         self.store: CoreStore | None = None
         self._changing: asyncio.Task[None] | None = None
+        self.sweeps = True
+        """Whether files are swept: on each device 256 directories at every start."""
         self.clock = SkewedClock()
         self.last_problem = ""
         self._forget()
@@ -90,6 +95,7 @@ class Node:
         self.keeper: KeeperDevice | None = None
         self.adoption: Adoption | None = None
         self.register: RingRegister | None = None
+        self.workers: RepairWorkers | None = None
         self.poke: Callable[[], None] = lambda: None
         self.progress: Callable[[], Progress] = lambda: Progress(CLOSED)
 
@@ -224,7 +230,11 @@ class Node:
         await go_on(ring)
         adoption.on_adopted.append(go_on)
         workers.runner.start()
+        if not self.sweeps:
+            with contextlib.suppress(UnknownWorker):  # where there is no device
+                workers.runner.pause(Sweeper.name)
         tasks.spawn("follow the ring", follower.run())
+        self.workers = workers
         self.store = store
 
     def _changing_of(

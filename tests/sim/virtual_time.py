@@ -53,7 +53,19 @@ class Life:
             callback()
         for task in list(self.tasks):
             task.cancel()
+        for delay_s in FORGOTTEN_AFTER_S:
+            asyncio.get_running_loop().call_later(delay_s, self._forget_timers, context=Context())
 
+    def _forget_timers(self) -> None:
+        """Timers that would go on for ever, because what they wait for never comes any more."""
+        loop: Any = asyncio.get_running_loop()
+        for handle in loop._scheduled:
+            if handle._context.get(_OWNER) is self:
+                handle.cancel()
+
+
+FORGOTTEN_AFTER_S = (1.0, 15.0)
+"""Twice, some time after a life's end: its tasks have ended by then."""
 
 _OWNER: ContextVar[Life | None] = ContextVar("owner", default=None)
 
@@ -172,9 +184,8 @@ class SkewedClock:
 
     def __init__(self, ahead_s: float = 0.0) -> None:
         self.ahead_s = ahead_s
-
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
+        self.monotonic = asyncio.get_running_loop().time
 
     def now_ns(self) -> int:
+        """See Clock."""
         return START_NS + int((self.monotonic() + self.ahead_s) * 1e9)

@@ -16,15 +16,15 @@ from proxy.core.errors import NoSuchContainer, NoSuchUpload, StoreError, Unavail
 from proxy.core.store import CoreStore
 from proxy.core.types import ListQuery, ObjectInfo
 from ring.builder import build
-from ring.epochs import is_joint
 from ring.file import encode, write_bytes
-from ring.types import ROWS, default_placements
 from ring.types import Device as Member
+from ring.types import default_placements
 from runtime.config import Config
-from storage.device.engine import Device, DeviceConfig
+from storage.device.engine import DeviceConfig
 from storage.device.identity import Identity
 from storage.device.opening import format_device
 from storage.keeper import KeeperDevice
+from tests.sim.at_rest import Named, untidy
 from tests.sim.clients import ACCOUNT, ACTS, PRESENT, Client, Place
 from tests.sim.disk import DiskDoor, SimDisk
 from tests.sim.faults import Faults
@@ -33,6 +33,7 @@ from tests.sim.linearizability import Operation
 from tests.sim.member import KEEPER_FILE, RING_FILE
 from tests.sim.network import Network
 from tests.sim.node import Node, Settings
+from tests.sim.reshapes import Reshaper, unfinished
 from tests.sim.ring_changes import Operator
 from tests.sim.virtual_time import Life, run
 
@@ -43,11 +44,12 @@ ORPHAN_GRACE_S = 150.0
 """How long the collectors wait. More than any client, plus what clocks may jump."""
 
 CLUSTER = "0" * 32
-PART_POWER = 5
+PART_POWER = 4
+SCRUB_DAYS = 0.02
 QUIET_S = 30.0
 """After the last fault: no message is on its way any more."""
 
-TIDY_S = 900.0
+TIDY_S = 7200.0
 """Repair must be done so long after the last fault."""
 
 EVENTS_SHOWN = 40
@@ -90,11 +92,13 @@ class World:
         self._hash = xxhash.xxh3_64()
         self.faults: list[str] = []
         self.errors: list[Violation] = []
+        self._unfinished = ""
         self.history = History(self._now)
         self.network = Network(self._stream(), self.trace)
         self._build()
         self._faults = Faults(self, self._stream())
-        self._operator = Operator(self, self._stream(), self._rng.choice([8.0, 30.0, 1e9]))
+        self._operator = Operator(self, self._stream(), self._rng.choice([4.0, 12.0, 30.0, 1e9]))
+        self._reshaper = Reshaper(self, self._stream(), self._rng.choice([4.0, 15.0, 1e9]))
         self.places = self._places()
         pause_max_s = self._rng.choice([0.5, 3.0, 8.0])
         mix = [self._rng.choice([0.2, 1.0, 1.0, 4.0]) for _ in range(ACTS)]
@@ -135,11 +139,19 @@ class World:
         names = [f"n{number}" for number in range(nodes)]
         settings = Settings(
             config,
-            Config(collect_grace_s=GRACE_S, orphan_grace_s=ORPHAN_GRACE_S, part_min_bytes=1024),
+            Config(
+                collect_grace_s=GRACE_S,
+                orphan_grace_s=ORPHAN_GRACE_S,
+                part_min_bytes=1024,
+                scrub_days=SCRUB_DAYS,
+            ),
             tuple(names[: rng.choice([1, 3, 3])]),
         )
         self.disks: list[SimDisk] = []
         self.nodes = [self._node(name, settings) for name in names]
+        sweeps = rng.random() < 0.2
+        for node in self.nodes:
+            node.sweeps = sweeps
         for member in members:
             self.plug_in(member)
 
@@ -158,7 +170,7 @@ class World:
         disk.reserve_bytes = node.settings.device.reserve_bytes
         who = Identity(member.id, CLUSTER, bytes.fromhex(member.incarnation))
         format_device(member.path, DiskDoor(disk, Life("factory")), who)
-        node.disks[member.id] = disk
+        node.disks[member.path] = disk
         self.disks.append(disk)
 
     def _places(self) -> list[Place]:
@@ -245,8 +257,11 @@ class World:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         breaking = loop.create_task(self._faults.run())
-        changing = loop.create_task(self._operator.run())
-        bursts, steps = self._rng.randint(6, 12), self._rng.randint(5, 10)
+        changing = [
+            loop.create_task(self._operator.run()),
+            loop.create_task(self._reshaper.run()),
+        ]
+        bursts, steps = self._rng.randint(5, 9), self._rng.randint(5, 10)
         try:
             async with asyncio.TaskGroup() as group:
                 for client in self.clients:
@@ -254,7 +269,7 @@ class World:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
-            tasks = [breaking, changing, *self._faults.gates]
+            tasks = [breaking, *changing, *self._faults.gates]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -318,46 +333,37 @@ class World:
         """Until the repair workers have left nothing to do."""
         begun = self._now()
         while True:
+            self._hurry()
             await asyncio.sleep(60.0)
-            left = await self._untidy()
+            self._unfinished = ""
+            named = await self._surely(self.nodes[0], self._named)
+            left = self._unfinished or await untidy(self, named)
             if not left:
                 return
             if self._now() - begun > TIDY_S:
                 raise Violation("at rest", left)
 
-    async def _untidy(self) -> str:
-        """What is not as it should be at rest; "" where all is."""
-        rings = {node.ring.epoch for node in self.nodes}
-        if len(rings) > 1:
-            return f"nodes at ring epochs {sorted(rings)}"
-        if is_joint(self.nodes[0].ring, ROWS):
-            problems = [node.last_problem for node in self.nodes]
-            return f"epoch {max(rings)} has not settled: {problems}"
-        held: dict[bytes, int] = {}
+    def _hurry(self) -> None:
+        """Let every repair worker look at once, as `atoll repair run` does."""
         for node in self.nodes:
-            for device in node.devices.values():
-                assert isinstance(device, Device)
-                for entry in await device.list_blobs(None, 100_000):
-                    held[entry.header.name.id] = held.get(entry.header.name.id, 0) + 1
-        named = await self._surely(self.nodes[0], self._named)
-        orphans = held.keys() - named
-        if orphans:
-            return f"{len(orphans)} blobs that no row names"
-        return ""
+            if node.workers is not None:
+                for name in sorted({status.name for status in node.workers.runner.statuses()}):
+                    node.workers.runner.run_now(name)
 
-    async def _named(self, store: CoreStore) -> set[bytes]:
-        """Ids of the blobs that objects name."""
-        named = set()
+    async def _named(self, store: CoreStore) -> Named:
+        """The blobs that objects name."""
+        named: Named = {}
         for place in self.places:
             try:
                 container = await store.container(ACCOUNT, place.name, fresh=True)
                 page = await store.list_objects(container, ListQuery())
             except NoSuchContainer:
                 continue
+            self._unfinished = self._unfinished or unfinished(container)
             for entry in page.entries:
                 assert isinstance(entry, ObjectInfo)
                 opened = await store.open_object(container, entry.name)
-                named |= {blob.id for part in opened.parts for blob in part.blobs}
+                named |= {blob.id: blob.policy for part in opened.parts for blob in part.blobs}
                 opened.close()
         return named
 
