@@ -296,6 +296,7 @@ class Watch:
         self._note_latency = note_latency
         self._pending: dict[Waiting, _Hedged] = {}  # in order of their beginning
         self._timer: asyncio.TimerHandle | None = None
+        self._resting = False
         self._reads = Latency(HEDGE_MIN_S, HEDGE_S)
         self._hedges_left = HEDGES_MAX
         self.hedged = 0
@@ -311,8 +312,8 @@ class Watch:
         loop = asyncio.get_running_loop()
         operation.future = loop.create_future()
         self._pending[operation] = _Hedged.NOT
-        if self._timer is None:
-            self._timer = loop.call_later(HEDGE_MIN_S, self._tick)
+        if self._timer is None or self._resting:
+            self._arm(HEDGE_MIN_S)
         try:
             await operation.future
         finally:
@@ -338,8 +339,18 @@ class Watch:
                 self._hedge(operation, _Hedged.EARLY)
             if now >= operation.deadline:
                 operation.expire()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(HEDGE_MIN_S, self._tick) if self._pending else None
+        if not self._pending:
+            self._timer = None
+            return
+        # Those that were hedged wait for their deadlines alone, which need no such haste.
+        hasty = any(hedged is not _Hedged.SURELY for hedged in self._pending.values())
+        self._arm(HEDGE_MIN_S if hasty else HEDGE_S)
+
+    def _arm(self, delay_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._resting = delay_s == HEDGE_S
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
 
     def _hedge(self, operation: Waiting, how: "_Hedged") -> None:
         self._pending[operation] = how

@@ -179,4 +179,7 @@ async def connect(store: RunningStore, *, keep: bool = True) -> AsyncIterator[S3
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, auto_decompress=False
     ) as session:
+        # aiohttp sends a PUT again by itself where a kept connection ends before the answer: one write
+        # of the history would then happen twice. It has no public switch for that.
+        session._retry_connection = False
         yield S3(session, store.endpoint, credentials)
