@@ -25,13 +25,14 @@ from typing import Final, NamedTuple
 import msgspec
 
 from proxy.core.deletion import OPEN, without_move
-from proxy.core.errors import NoSuchContainer, StoreError
+from proxy.core.errors import NoSuchContainer
 from proxy.core.register import Value, Versioned
 from proxy.core.rows import Rows
 from proxy.core.seals import Seals, Superseded
 from proxy.core.shards import OBJECT_SHARDS_MAX
 from proxy.core.types import ContainerHead, Reshard, SealHead
 from runtime.clock import Clock
+from runtime.errors import AtollError
 from runtime.randomness import Randomness
 from storage.types import Want
 
@@ -46,7 +47,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ContainerHead).decode
 
 
-class BadShards(StoreError):
+class BadShards(AtollError):
     """The number of shards asked for is no power of two, or not more than there are."""
 
 

@@ -62,15 +62,16 @@ def rate_panel(results: Sequence[RowResult], verdicts: Sequence[Verdict]) -> Pan
 
 def draw(results: Sequence[RowResult], verdicts: Sequence[Verdict], path: Path) -> bool:
     """Write the picture as a PNG; False where no row has anything to draw."""
-    panels = [cpu_panel(results, verdicts), rate_panel(results, verdicts)]
+    both = [cpu_panel(results, verdicts), rate_panel(results, verdicts)]
+    panels = [panel for panel in both if panel.rows]
     targets = list(dict.fromkeys(result.target for result in results))
-    if not panels[0].rows:
+    if not panels:
         return False
     from matplotlib.figure import Figure
 
-    height = 1.6 + 0.28 * len(panels[0].rows) * max(1.5, len(targets))
+    height = 1.6 + 0.28 * max(len(panel.rows) for panel in panels) * max(1.5, len(targets))
     figure = Figure(figsize=(15, height), layout="constrained")
-    for axes, panel in zip(figure.subplots(1, 2), panels, strict=True):
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _draw_panel(axes, panel, targets)
     figure.savefig(path, dpi=DOTS_PER_INCH)
     return True
