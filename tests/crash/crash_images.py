@@ -38,6 +38,9 @@ EXHAUSTIVE_MAX: Final = 64
 PAIRS_MAX: Final = 8
 """Of at most so many open events each two are lost together, and kept together."""
 
+OPEN_MAX: Final = 40
+"""Of more open events only the newest ones are lost or kept one by one: the device leaves a handful."""
+
 SAMPLES: Final = 3
 """Random states where not all are made."""
 
@@ -179,7 +182,7 @@ class Crashes:
         lost: list[Fate] = [None] * len(kept)
         for base in (kept, lost):
             yield base
-            for place, choice in enumerate(choices):
+            for place, choice in list(enumerate(choices))[-OPEN_MAX:]:
                 for fate in choice:
                     yield _with(base, {place: fate})
         if len(kept) <= PAIRS_MAX:
@@ -187,7 +190,7 @@ class Crashes:
                 yield _with(kept, dict.fromkeys(pair))
                 yield _with(lost, {place: kept[place] for place in pair})
         writes = len(self._writes)
-        for upto in range(writes, len(kept)):
+        for upto in range(max(writes, len(kept) - OPEN_MAX), len(kept)):
             yield [*kept[:upto], *lost[upto:]]
             yield [*lost[:writes], *kept[writes:upto], *lost[upto:]]
         for _ in range(SAMPLES):

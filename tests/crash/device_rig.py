@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import random
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
@@ -11,7 +13,7 @@ from runtime.randomness import SeededRandomness
 from storage.device.engine import Device, DeviceConfig
 from storage.device.index_contract import OpenIndex
 from storage.device.index_memory import MemoryIndex
-from storage.device.lane import InlineLane, LaneFactory
+from storage.device.lane import Done, InlineLane, LaneFactory, Work
 from storage.types import ZERO_STAMP, Prepare, RowAnswer, RowMessage, Write
 from tests.crash.crash_images import Image
 from tests.crash.recording_disk import RecordingDisk
@@ -51,6 +53,48 @@ class InlineExecutor(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+class LateLane:
+    """Runs jobs in order on the loop, each some turns after it was submitted, its `done` some turns
+    later: long enough for other things to happen in between."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._loop = asyncio.get_running_loop()
+        self._jobs: deque[tuple[Work, Done]] = deque()
+        self._idle = True
+
+    def submit(self, work: Work, done: Done) -> None:
+        """See Lane."""
+        self._jobs.append((work, done))
+        if self._idle:
+            self._idle = False
+            self._later(self._run)
+
+    def _later(self, then: Callable[[], None], turns: int | None = None) -> None:
+        turns = self._rng.choice((0, 1, 5)) if turns is None else turns
+        self._loop.call_soon(then if turns == 0 else lambda: self._later(then, turns - 1))
+
+    def _run(self) -> None:
+        work, done = self._jobs.popleft()
+        outcome: Any
+        try:
+            outcome = work()
+        except Exception as error:
+            outcome = error
+        self._later(lambda: self._ran(done, outcome))
+
+    def _ran(self, done: Done, outcome: Any) -> None:
+        done(outcome)
+        self._idle = not self._jobs
+        if self._jobs:
+            self._later(self._run)
+
+    async def close(self) -> None:
+        """See Lane."""
+        while not self._idle:
+            await asyncio.sleep(0)
 
 
 class DeviceRig:

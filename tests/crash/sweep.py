@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from tests.crash.crash_images import Image
-from tests.crash.device_rig import DeviceRig, ManualClock
+from tests.crash.device_rig import DeviceRig, LateLane, ManualClock
 from tests.crash.invariants import AFTER_S, Indexes, Restart, no_indexes
 from tests.crash.ledger import Ledger
 from tests.crash.recording_disk import RecordingDisk
@@ -52,9 +52,12 @@ async def record(
     seed: int, steps: int, *, lies: bool = False, indexes: Indexes = no_indexes
 ) -> RecordingDisk:
     """A recorded run of random work."""
-    disk = RecordingDisk()
+    disk, rng = RecordingDisk(), random.Random(seed)
     disk.lies = lies
-    workload = Workload(await DeviceRig.open(disk, open_index=indexes(disk)), random.Random(seed))
+    rig = await DeviceRig.open(
+        disk, lanes=lambda name: LateLane(random.Random(f"{seed} {name}")), open_index=indexes(disk)
+    )
+    workload = Workload(rig, rng)
     for _ in range(steps):
         await workload.step()
     await workload.settle()

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from storage.types import Failed, Fault, Read
+from tests.crash.crossing import TURNS, crossed
 from tests.crash.device_rig import DeviceRig
 from tests.crash.invariants import Restart
 from tests.crash.recording_disk import RecordingDisk
@@ -13,10 +14,11 @@ from tests.crash.sweep import find_faults, ledgers, power_cuts, record, share, w
 
 SEEDS = range(6)
 STEPS = 150
-IMAGES = 500
+IMAGES = 250
 """States looked at for each seed, of the 2,500 to 4,500 that are made."""
 
-REBUILT = 60
+REBUILT = 30
+CROSSINGS = 15
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -36,9 +38,17 @@ async def test_an_index_lost_besides_costs_nothing_but_removals(seed: int) -> No
         assert await Restart(case.image, ledger, rebuilt=True).faults() == [], (seed, case.upto)
 
 
+@pytest.mark.parametrize("turns", TURNS)
+async def test_compaction_meets_what_is_on_its_way_out(turns: int) -> None:
+    rng = random.Random(turns)
+    disk = await crossed(turns)
+    cases = share(power_cuts(disk, rng), rng, CROSSINGS)
+    assert await find_faults(disk, cases, f"{turns} turns") == []
+
+
 async def test_a_disk_that_does_not_sync_is_found_out() -> None:
     rng = random.Random(0)
-    disk = await record(0, 15, lies=True)
+    disk = await record(0, 8, lies=True)
     faults = await find_faults(disk, power_cuts(disk, rng), "lies")
     assert any("an acknowledged version is gone" in fault for fault in faults)
 

@@ -14,7 +14,7 @@ from tests.crash.recording_disk import RecordingDisk
 from tests.crash.sweep import find_faults, power_cuts, record, share
 
 STEPS = 100
-IMAGES = 250
+IMAGES = 120
 """States looked at for each seed, of the 10,000 to 18,000 that are made."""
 
 

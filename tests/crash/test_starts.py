@@ -15,10 +15,10 @@ STEPS = 150
 LATE = 200
 """Of this many states towards the end, in which compaction has left little of what was first."""
 
-STARTS = 10
+STARTS = 8
 """Starts that are cut off, for each seed."""
 
-IMAGES = 20
+IMAGES = 12
 """States looked at for each of them."""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from storage.contract import BlobWriter, DeviceFault
 from storage.types import (
+    RECLAIM_AGE_MIN_S,
     SEAL_NAME,
     ZERO_STAMP,
     Accept,
@@ -17,9 +18,13 @@ from storage.types import (
     BlobHeader,
     BlobName,
     Count,
+    Drop,
     Failed,
     Fault,
+    Forget,
+    Install,
     Prepare,
+    PulledRow,
     Read,
     RowFlag,
     Write,
@@ -46,6 +51,8 @@ class Workload:
         self._busy: set[BlobName] = set()
         self._blobs = 0
         self._there: set[BlobName] = set()
+        self._tombstones: dict[tuple[bytes, bytes], bytes] = {}
+        self.corrupt: list[Any] = []
 
     def tell(self, *what: Any) -> None:
         """Record something that was sent, or answered."""
@@ -64,6 +71,7 @@ class Workload:
             await asyncio.gather(*self._running)
         await self.barrier()
         await self.rig.quiet()
+        assert self.corrupt == []
 
     def room(self, *, full: bool) -> None:
         """The disk is full from now on, or has room."""
@@ -85,7 +93,8 @@ class Workload:
         self.rig.device.send(message, payload, deadline, partial(self._answered, message))
 
     def _answered(self, message: Any, answer: Any, payload: bytes) -> None:
-        assert not (isinstance(answer, Failed) and answer.fault == Fault.CORRUPT), answer
+        if isinstance(answer, Failed) and answer.fault == Fault.CORRUPT:
+            self.corrupt.append((message, answer))
         self.tell("answer", message, answer)
 
     def _row(self) -> tuple[bytes, bytes]:
@@ -96,6 +105,8 @@ class Workload:
         shard, name = self._row()
         size = self.rng.choice(SIZES)
         flags = self.rng.choice([0, 0, 0, RowFlag.TOMBSTONE, RowFlag.BLOBS, RowFlag.UNCOUNTED])
+        if flags == RowFlag.TOMBSTONE:
+            self._tombstones[shard, name] = version
         self.send(kind(shard, name, version, int(flags), size, b"h" * size), body_of(version, size))
 
     def overtaken(self) -> None:
@@ -118,6 +129,33 @@ class Workload:
         flags = int(RowFlag.BLOBS)
         self.send(Write(shard, name, version, flags, 900, b"h"), body_of(version, 900))
 
+    def reclaim(self) -> None:
+        """Two hours later: all that seem to be tombstones are reclaimed in one shard."""
+        self.rig.clock.seconds += 2 * RECLAIM_AGE_MIN_S
+        shard = self.rng.choice(SHARDS)
+        rows = [(name, version) for (key, name), version in self._tombstones.items() if key == shard]
+        before_ns = self.rig.clock.now_ns() - int(RECLAIM_AGE_MIN_S * 1e9)
+        if rows:
+            self.send(Forget(shard, rows, before_ns))
+
+    def drop(self) -> None:
+        """A shard is removed, and written anew at once."""
+        shard = self.rng.choice(SHARDS)
+        self.send(Drop(shard))
+        if self.rng.random() < 0.5:
+            self.store(Write, self.rig.stamp() + ZERO_STAMP)
+
+    def install(self) -> None:
+        """Rows of other replicas are taken over."""
+        shard, rows, payload = self.rng.choice(SHARDS), [], b""
+        for name in self.rng.sample(NAMES, 3):
+            version, size = self.rig.stamp() + ZERO_STAMP, self.rng.choice(SIZES)
+            flags = int(self.rng.choice([0, RowFlag.TOMBSTONE]))
+            promised = self.rng.choice([ZERO_STAMP, self.rig.stamp()])
+            rows.append(PulledRow(name, version, promised, [], flags, size, b"h", size))
+            payload += body_of(version, size)
+        self.send(Install(shard, rows), payload)
+
     # -- blobs and hints ---------------------------------------------------------------------------
 
     async def blob(self, name: BlobName) -> None:
@@ -139,7 +177,7 @@ class Workload:
         entry = BlobEntry(header, size)
         try:
             writer = await self.rig.device.create_blob(header, self.rig.clock.monotonic() + 10)
-        except DeviceFault:
+        except (DeviceFault, ValueError):  # offline, or there by now
             return
         self.tell("blob begins", entry)
         try:
@@ -164,16 +202,34 @@ class Workload:
             self._there.discard(name)
             self.tell("removed", name)
 
-    async def forget(self) -> None:
-        """Look at the hints, and deal with the oldest."""
+    async def forget(self, *, always: bool = False) -> None:
+        """Look at the hints, and perhaps deal with the oldest."""
         hints = await self.rig.device.list_garbage(0, 5)
         self.tell("hints", tuple(hints))
         seqs = [hint.seq for hint in hints[:2]]
-        if seqs and self.rng.random() < 0.5:
+        if seqs and (always or self.rng.random() < 0.5):
             self.tell("forget", seqs)
             with suppress(DeviceFault):
                 await self.rig.device.forget_garbage(seqs)
                 self.tell("forgotten", seqs)
+
+    async def crossing(self) -> None:
+        """Compaction, and beside it what touches the records that it moves."""
+        await self.rig.device.checkpoint()
+        for _ in range(self.rng.randrange(TURNS_MAX)):
+            await asyncio.sleep(0)
+        for name in BLOBS:
+            if name in self._there and self.rng.random() < 0.5:
+                self.begin(self.blob(name))
+        self.begin(self.forget())
+        for _ in range(4):
+            self.store(Write, self.rig.stamp() + ZERO_STAMP)
+
+    def burst(self) -> None:
+        """More writes than the disk has room for."""
+        self.room(full=True)
+        for _ in range(4):
+            self.store(Write, self.rig.stamp() + ZERO_STAMP)
 
     # -- steps -------------------------------------------------------------------------------------
 
@@ -181,8 +237,14 @@ class Workload:
         """One random thing."""
         rig, roll = self.rig, self.rng.random()
         rig.clock.seconds += 0.01
-        if roll < 0.32:
+        if roll < 0.28:
             self.store(Write, rig.stamp() + ZERO_STAMP)
+        elif roll < 0.29:
+            self.drop()
+        elif roll < 0.31:
+            self.reclaim()
+        elif roll < 0.32:
+            self.install()
         elif roll < 0.40:
             self.overtaken()
         elif roll < 0.48:
@@ -196,12 +258,16 @@ class Workload:
         elif roll < 0.70:
             for shard in SHARDS:
                 self.send(Read(shard, self.rng.choice(NAMES)))
-        elif roll < 0.78:
+        elif roll < 0.73:
             self.begin(rig.device.checkpoint())
+        elif roll < 0.78:
+            self.begin(self.crossing())
         elif roll < 0.86:
             self.begin(self.blob(self.rng.choice(BLOBS)))
-        elif roll < 0.88 or (rig.disk.full and roll < 0.92):
-            self.room(full=not rig.disk.full)
+        elif roll < 0.90 and rig.disk.full:
+            self.room(full=False)
+        elif roll < 0.88:
+            self.burst()
         elif roll < 0.94:
             self.begin(self.forget())
         else:
