@@ -45,6 +45,9 @@ sim: $(VENV)/.dev ## simulate whole clusters with faults: SEEDS=50 of them, or o
 sim-mutants: $(VENV)/.dev ## put bugs back one by one: each must make one of SEEDS seeds fail
 	@$(BIN)/python -m tests.sim --seeds $(SEEDS) --mutants $(ARGS)
 
+crash: $(VENV)/.dev ## cut a device's power at every moment, and look at every state of its disk; takes long
+	@ATOLL_CRASH_IMAGES=all $(BIN)/pytest -n $(JOBS) --timeout 7200 tests/crash $(ARGS)
+
 lock: $(VENV)/.dev ## write requirements.lock from what is installed now
 	@{ sed -n '/^#/p' requirements.lock; $(PIP) freeze --exclude-editable; } > requirements.lock.new
 	@mv requirements.lock.new requirements.lock
@@ -83,4 +86,4 @@ clients:
 	  fi; \
 	fi
 
-.PHONY: help up cluster test check bench sim sim-mutants lock clients
+.PHONY: help up cluster test check bench sim sim-mutants crash lock clients

@@ -25,6 +25,16 @@ ROUNDS = 12
 """Each checkpoint begins the compaction of one segment at most."""
 
 
+UNLINK_TURNS = 100
+"""By then the lane has removed what a checkpoint made needless."""
+
+
+async def some_turns(number: int) -> None:
+    """Give the loop some turns."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
 class CompactionMachine(RuleBasedStateMachine):
     """A device and what a dict says that it holds."""
 
@@ -81,8 +91,7 @@ class CompactionMachine(RuleBasedStateMachine):
 
         async def both() -> None:
             checkpoint = asyncio.create_task(self.rig.device.checkpoint())
-            for _ in range(turns):
-                await asyncio.sleep(0)
+            await some_turns(turns)
             await self._write_all(names, b"meanwhile")
             await checkpoint
 
@@ -100,6 +109,7 @@ class CompactionMachine(RuleBasedStateMachine):
         for number in range(ROUNDS):
             self.run(self._write(b"tick", b"%d" % number))
             self.checkpoint()
+        self.run(some_turns(UNLINK_TURNS))
         status = self.rig.device.status()
         files = [path for path in self.rig.disk.image().files if path.endswith(".seg")]
         assert len(files) == status.journal_segments
