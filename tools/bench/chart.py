@@ -51,7 +51,7 @@ def rate_panel(results: Sequence[RowResult], verdicts: Sequence[Verdict]) -> Pan
     values: dict[tuple[str, str], float] = {}
     labels: dict[tuple[str, str], str] = {}
     for result in results:
-        if result.ops_s and result.machine_cpu_us:
+        if result.ops_s and result.machine_cpu_us is not None:
             place = (result.row, result.target)
             values[place] = result.ops_s
             large = result.machine_cpu_s_gib is not None and result.mb_s
