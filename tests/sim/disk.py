@@ -13,6 +13,7 @@ import errno
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import Context
 from typing import Any
 
 from runtime.disk import Buffer
@@ -114,6 +115,8 @@ class SimDisk:
         self.tainted = False
         """A sync failed: what was not durable then may be lost at the next start."""
         self.reserve_bytes = 0
+        self.ambush: Callable[[], None] | None = None
+        """What is to happen in the middle of the next job that syncs."""
         self.names: dict[str, Inode] = {}
         self._durable_names: dict[str, Inode] = {}
         self._renames: dict[str, list[_Change]] = {}
@@ -519,6 +522,11 @@ class SlowDisk:
         self._rng = rng
         self.slow_s = 0.0
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process that the jobs are of is."""
+        return self._life.alive
+
     def carry_out(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Run `work` now; `done` is told its result or error when it has taken its time."""
         job = Job()
@@ -532,7 +540,12 @@ class SlowDisk:
             self._disk.finish(job)
             done(outcome)
 
-        self._life.soon(self._time_s(bool(job.syncs)), ended)
+        time_s = self._time_s(bool(job.syncs))
+        self._life.soon(time_s, ended)
+        if job.syncs and (ambush := self._disk.ambush) is not None:
+            self._disk.ambush = None
+            at_s = self._rng.uniform(0, time_s)
+            asyncio.get_running_loop().call_later(at_s, ambush, context=Context())
 
     def _time_s(self, syncs: bool) -> float:
         if not syncs:
@@ -568,7 +581,9 @@ class SimLane:
             self._next()
 
     async def close(self) -> None:
-        """See Lane."""
+        """See Lane. In a dead process nothing ends any more."""
+        if not self._slow.alive:
+            return
         ended = asyncio.get_running_loop().create_future()
         self.submit(lambda: None, lambda _: None if ended.done() else ended.set_result(None))
         await ended

@@ -36,7 +36,7 @@ class Surroundings(Protocol):
 class Faults:
     """Breaks things until it is stopped; `mend` repairs them all."""
 
-    def __init__(self, world: Surroundings, rng: random.Random) -> None:
+    def __init__(self, world: Surroundings, rng: random.Random, *, links_only: bool = False) -> None:
         self._world = world
         self._rng = rng
         self._bad_disk = rng.choice(world.disks)
@@ -53,6 +53,9 @@ class Faults:
             (1, self._sync_failure), (1, self._unplugged), (2, self._rot),
         ]  # fmt: skip
         self._kinds = [(weight, kind) for weight, kind in every if rng.random() < 0.5]
+        if links_only:
+            self._pause_max_s = 1.5
+            self._kinds = [(2, self._one_way), (2, self._partition), (1, self._bad_links)]
         if rng.random() < 0.2:
             self._bad_disk.bad_reads = rng.choice([0.001, 0.02])
 
@@ -90,6 +93,7 @@ class Faults:
     def _mend_disk(self, disk: SimDisk) -> None:
         disk.full = disk.low = disk.gone = disk.sync_fails = False
         disk.bad_reads = 0.0
+        disk.ambush = None
 
     async def _revive(self, node: Node) -> None:
         await node.settled()
@@ -131,7 +135,13 @@ class Faults:
             self._later(lambda: self._up(node), self._down_s())
 
     async def _power_cut(self) -> None:
-        self._end(self._rng.choice(self._world.nodes), "power cut")
+        """At once, or in the middle of the next sync of one of its disks."""
+        node = self._rng.choice(self._world.nodes)
+        disks = list(node.disks.values())
+        if disks and self._rng.random() < 0.6:
+            self._rng.choice(disks).ambush = lambda: self._end(node, "power cut")
+        else:
+            self._end(node, "power cut")
 
     async def _power_cut_of_many(self) -> None:
         for node in self._world.nodes:

@@ -46,6 +46,8 @@ class Mutant(NamedTuple):
     name: str
     what: str
     changes: tuple[Change, ...]
+    on_the_move: bool = False
+    """It needs a ring that changes all the time."""
 
 
 @contextmanager
@@ -270,21 +272,25 @@ MUTANTS = (
         "newcomer-unsettled",
         "an epoch ends before its newcomers have settled",
         (Change(ring_change, "needed", _settled_at_once),),
+        on_the_move=True,
     ),
     Mutant(
         "joint-old-set-only",
         "a joint epoch asks the old set alone",
         (Change(placement, "joint", _of_the_old_set_alone),),
+        on_the_move=True,
     ),
     Mutant(
         "no-epoch-fence",
         "devices answer in any epoch",
         (Change(EpochDevice, "send", _instead(_in_any_epoch)),),
+        on_the_move=True,
     ),
     Mutant(
         "no-flush",
         "a process enters an epoch before what it took in the last one is durable",
         (Change(Membership, "flush", _instead(_nothing)),),
+        on_the_move=True,
     ),
     Mutant(
         "collector-without-grace",
@@ -310,7 +316,7 @@ def hunt(mutant: Mutant, seeds: range) -> Failure | None:
     with applied(mutant):
         for seed in seeds:
             try:
-                play(seed)
+                play(seed, on_the_move=mutant.on_the_move)
             except Failure as failure:
                 return failure
     return None

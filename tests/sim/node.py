@@ -82,6 +82,7 @@ class Node:
         self.life: Life | None = None
         self.store: CoreStore | None = None
         self._changing: asyncio.Task[None] | None = None
+        self._lives: list[Life] = []  # what a dead one left hanging is not collected in mid-run
         self.sweeps = True
         """Whether files are swept: on each device 256 directories at every start."""
         self.clock = SkewedClock()
@@ -141,6 +142,7 @@ class Node:
         """Start the process; it has opened its devices on return."""
         assert self.life is None or not self.life.alive
         self.life = Life(self.name)
+        self._lives.append(self.life)
         self.store = None
         self._forget()
         self.clock = SkewedClock(self.ahead_s)

@@ -57,10 +57,11 @@ class Life:
             asyncio.get_running_loop().call_later(delay_s, self._forget_timers, context=Context())
 
     def _forget_timers(self) -> None:
-        """Timers that would go on for ever, because what they wait for never comes any more."""
+        """The watches over devices would tick for ever: what they wait for never comes any more."""
         loop: Any = asyncio.get_running_loop()
         for handle in loop._scheduled:
-            if handle._context.get(_OWNER) is self:
+            ticks = getattr(handle._callback, "__qualname__", "") == "Guard._tick"
+            if ticks and handle._context.get(_OWNER) is self:
                 handle.cancel()
 
 

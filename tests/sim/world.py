@@ -85,7 +85,8 @@ class Failure(Exception):
 class World:
     """The cluster; to be made inside `virtual_time.run`."""
 
-    def __init__(self, seed: int, verbose: bool = False) -> None:
+    def __init__(self, seed: int, verbose: bool = False, *, on_the_move: bool = False) -> None:
+        """on_the_move: the ring changes all the time, and links are cut."""
         self.seed = seed
         self.verbose = verbose
         self._rng = random.Random(seed)
@@ -96,8 +97,10 @@ class World:
         self.history = History(self._now)
         self.network = Network(self._stream(), self.trace)
         self._build()
-        self._faults = Faults(self, self._stream())
+        self._faults = Faults(self, self._stream(), links_only=on_the_move)
         self._operator = Operator(self, self._stream(), self._rng.choice([4.0, 12.0, 30.0, 1e9]))
+        if on_the_move:
+            self._operator = Operator(self, self._stream(), 3.0)
         self._reshaper = Reshaper(self, self._stream(), self._rng.choice([4.0, 15.0, 1e9]))
         self.places = self._places()
         pause_max_s = self._rng.choice([0.5, 3.0, 8.0])
@@ -368,12 +371,12 @@ class World:
         return named
 
 
-def play(seed: int, verbose: bool = False) -> Outcome:
+def play(seed: int, verbose: bool = False, *, on_the_move: bool = False) -> Outcome:
     """Play one seed. Failure."""
     worlds: list[World] = []
 
     async def scene() -> Outcome:
-        world = World(seed, verbose)
+        world = World(seed, verbose, on_the_move=on_the_move)
         worlds.append(world)
         return await world.play()
 
