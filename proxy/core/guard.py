@@ -45,6 +45,7 @@ from storage.types import (
     Want,
     Write,
 )
+from storage.wire.client import WireDevice
 
 TICK_S: Final = 0.125
 """How often a device with calls under way is looked at."""
@@ -55,6 +56,10 @@ PROBE_AFTER_TICKS: Final = 2
 SILENT_TICKS: Final = 12
 """After so many it is taken for dead. With 8, a process that got no processor for a second on a busy
 machine was, with all its devices."""
+
+SILENT_NEAR_TICKS: Final = 48
+"""The same of another process of this host: a dead one closes its socket at once, so silence is a busy
+machine, or a stopped process, and its devices can't be reached in any other way."""
 
 PROBE_TIME_S: Final = 1.0
 """What a probe may take."""
@@ -106,6 +111,8 @@ class Guard:
         self.ticking = False
         self._clock = clock
         self._changed = changed
+        near = isinstance(device, WireDevice) and device.near
+        self._silent_max = SILENT_NEAR_TICKS if near else SILENT_TICKS
         self._breaker = Breaker()
         self._failing = False
         self._heard = False
@@ -262,7 +269,7 @@ class Guard:
         self._heard = False
         quiet = self._silent_ticks >= PROBE_AFTER_TICKS
         self.responsive = not quiet and not self.refusing
-        if self._silent_ticks >= SILENT_TICKS:
+        if self._silent_ticks >= self._silent_max:
             opened = self._breaker.silent(self._clock.monotonic())
             self._note(opened, "it answers nothing")
         elif quiet:

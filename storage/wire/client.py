@@ -157,6 +157,11 @@ class WireDevice:
         self._calls = peer.calls
         self._clock = peer.clock
 
+    @property
+    def near(self) -> bool:
+        """Whether the device is on this host."""
+        return self._files is not None
+
     def at(self, epoch: int) -> "WireDevice":
         """See DeviceClient.at."""
         return WireDevice(self._peer, self.device_id, self._files, epoch)
