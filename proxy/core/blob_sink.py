@@ -16,6 +16,7 @@ import msgspec
 from proxy.core.blob_source import BlobSource
 from proxy.core.errors import Full, StoreError, Unavailable
 from proxy.core.guard import responsive
+from proxy.core.patience import Patience
 from proxy.core.types import Blob, Buffer, Policy
 from runtime.clock import Clock
 from runtime.tasks import Race, unless_slow
@@ -112,9 +113,22 @@ class BlobSink:
         self._places = dict(enumerate(homes))
         self._offers = offers
         quorum = write_quorum(self.policy)
-        works = (self._begin(number, deadline) for number in self._places)
-        await unless_slow(works, lambda: len(self._writers) >= quorum, BEGIN_PATIENCE_S)
+        patience = Patience(self._clock)
+        while True:
+            works = (self._begin(number, deadline) for number in self.missing)
+            await unless_slow(works, lambda: len(self._writers) >= quorum, BEGIN_PATIENCE_S)
+            if len(self._writers) >= quorum or not await self._lasts(patience):
+                break
         self._require(quorum)
+
+    async def _lasts(self, patience: Patience) -> bool:
+        """Wait a moment for devices that come back; then all that hold nothing may be asked anew."""
+        lacking = [*self._places.values(), *self._offers()]
+        if not await patience.lasts(lacking, [fault.fault for fault in self._faults]):
+            return False
+        busy = {self._places[number].device_id for number in self._writers}
+        self._spares = [device for device in self._offers() if device.device_id not in busy]
+        return True
 
     async def _begin(self, number: int, deadline: float) -> None:
         """At home, or on the first handoff device that takes it where that is slow or refuses."""
@@ -227,9 +241,11 @@ class BlobSink:
         for number in missing:
             source.leave_out(number)
         try:
+            patience = Patience(self._clock)
             for number in missing[: quorum - len(self._writers)]:
-                while not await self._try_copy(source, number) and self._left_over:
-                    pass
+                while not await self._try_copy(source, number):
+                    if not self._left_over and not await self._lasts(patience):
+                        break
         except StoreError:
             return  # what is durable can't be read: there is no quorum
         finally:

@@ -13,6 +13,7 @@ from proxy.core.errors import Damaged, Unavailable
 from proxy.core.fragment_range import FragmentRange
 from proxy.core.guard import responsive
 from proxy.core.latency import Latency
+from proxy.core.patience import Patience
 from proxy.core.types import Blob, Buffer
 from ring.types import REPLICAS_MAX
 from runtime.clock import Clock
@@ -76,6 +77,7 @@ class BlobSource:
         self._slow: set[int] = set()
         self._found: dict[int, DeviceClient] = {}
         self._unsearched = False
+        self._patience = Patience(clock)
 
     def close(self) -> None:
         """Let go of all readers. Idempotent."""
@@ -86,6 +88,7 @@ class BlobSource:
     async def read(self, offset: int, length: int) -> list[memoryview]:
         """Verified bytes [offset, offset + length) of the blob. Raises Damaged, Unavailable."""
         begun = self._clock.monotonic()
+        self._patience = Patience(self._clock)
         if self._codec is None:
             views = await self._read_replica(offset, length)
         else:
@@ -232,6 +235,8 @@ class BlobSource:
             for found in self._turn_to_found(race.running) & race.failed.keys():
                 del race.failed[found]
             number = self._next(race.begun)
+            if number is None and not race.running and await self._lasts(race):
+                continue
             if number is None:
                 break
             race.start(number, self._read_one(number, offset, length))
@@ -239,6 +244,16 @@ class BlobSource:
             raise self._lost(self._codec.k if self._codec is not None else 1)
         more = self._elsewhere is not None or self._next(race.begun) is not None
         return await race.step(self._latency.hedge_s if more else None)
+
+    async def _lasts(self, race: Race[Sequence[memoryview]]) -> bool:
+        """Wait a moment for devices that come back; then they are asked again."""
+        away = [n for n, fault in self._bad.items() if fault.fault is Fault.UNREACHABLE]
+        if not await self._patience.lasts([self._devices[n] for n in away], [Fault.UNREACHABLE]):
+            return False
+        for number in away:
+            del self._bad[number]
+            race.failed.pop(number, None)
+        return True
 
     def _lost(self, need: int) -> Damaged | Unavailable:
         gone = [fault.fault for fault in self._bad.values()]

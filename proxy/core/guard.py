@@ -64,6 +64,9 @@ machine, or a stopped process, and its devices can't be reached in any other way
 PROBE_TIME_S: Final = 1.0
 """What a probe may take."""
 
+RETURNING_S: Final = 10.0
+"""A device that fell away within this time may be about to come back: its process restarts, say."""
+
 SLOW_S: Final = 1.0
 """A blob call that its caller gives up after this long counts as a failure of the device."""
 
@@ -122,6 +125,7 @@ class Guard:
         self._scopes: dict[asyncio.Timeout, None] = {}
         self._refused = 0
         self._since_ns = 0
+        self._away_since = 0.0  # on the monotonic clock: when the breaker was last closed
         self._why = ""
 
     def status(self) -> GuardStatus:
@@ -135,6 +139,14 @@ class Guard:
             self._refused,
             self._why,
         )
+
+    def hasten(self) -> bool:
+        """Somebody lacks it: see at once whether it answers again. True where it may do so soon."""
+        if self._breaker.state is State.CLOSED:
+            return self._failing
+        if self._breaker.state is State.OPEN:
+            self._probe()
+        return self._clock.monotonic() - self._away_since < RETURNING_S
 
     # -- calls -----------------------------------------------------------------------------------
 
@@ -223,6 +235,8 @@ class Guard:
         if not changed:
             return
         state = self._breaker.state
+        if not self.refusing:
+            self._away_since = self._clock.monotonic()
         self.era += 1
         self._why = why
         self._since_ns = self._clock.now_ns()
@@ -435,3 +449,9 @@ class Guards:
 def responsive(device: RowDevice) -> bool:
     """Whether a device answers as far as we know: ask others first where it does not."""
     return device.guard.responsive if isinstance(device, GuardedRows) else True
+
+
+def hasten(devices: Iterable[RowDevice]) -> bool:
+    """Look at once whether those that are away answer again; whether any of them may do so soon."""
+    soon = [device.guard.hasten() for device in devices if isinstance(device, GuardedRows)]
+    return any(soon)

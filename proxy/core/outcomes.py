@@ -3,7 +3,7 @@
 agreed: the usual way, two of three at once. confirmed: by the whole protocol. refused: a condition did
 not hold. sealed: the shard takes no writes. undone: surely nothing happened, for want of a majority.
 unknown: nobody can say. epoch_retry: the ring has moved on and the operation goes on in the newer
-epoch, where it ends in one of the others.
+epoch, where it ends in one of the others. waited: it lacked a majority, and asks again after a moment.
 """
 
 from typing import Final
@@ -56,6 +56,10 @@ class Outcomes:
     def renewed(self, machine: Machine) -> None:
         """One goes on in a newer epoch."""
         self._count(machine, "epoch_retry")
+
+    def waited(self, machine: Machine) -> None:
+        """One asks again, because devices may be coming back."""
+        self._count(machine, "waited")
 
     def _count(self, machine: Machine, outcome: str) -> None:
         key = f"{_OPERATIONS.get(type(machine), 'other')} {outcome}"

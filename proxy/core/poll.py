@@ -64,6 +64,11 @@ class Poll:
             type(answer) is Failed and answer.fault == Fault.EPOCH for answer in self.answers.values()
         )
 
+    @property
+    def faults(self) -> list[int]:
+        """Of the devices that failed."""
+        return [answer.fault for answer in self.answers.values() if type(answer) is Failed]
+
     def mask(self, kind: type[RowAnswer]) -> int:
         """The numbers that got an answer of this kind, as a mask."""
         return sum(1 << number for number, answer in self.answers.items() if type(answer) is kind)

@@ -26,6 +26,7 @@ from proxy.core.operations import (
     prompt_first,
 )
 from proxy.core.outcomes import Outcomes
+from proxy.core.patience import Patience
 from proxy.core.placement import Replicas
 from proxy.core.poll import Poll
 from proxy.core.register import (
@@ -75,8 +76,8 @@ _NO_ROOM: Final = "too few devices have room"
 EPOCH_PAUSE_S: Final = 0.05
 """How long an operation that met another epoch waits for a newer ring, before it asks again."""
 
-EPOCH_ATTEMPTS: Final = 40
-"""How often a question without a machine is asked again because of that."""
+ATTEMPTS_MAX: Final = 40
+"""How often a question without a machine is asked, because of that or of devices that come back."""
 
 
 class RowPlacement(Protocol):
@@ -103,9 +104,9 @@ class SealedShard(Exception):
         self.sent = sent
 
 
-def _stale(end: End) -> bool:
+def _stale(end: Unknown | Undone) -> bool:
     """Whether it ended so because the ring has moved on, here or there."""
-    return isinstance(end, Unknown | Undone) and any(f.fault == Fault.EPOCH for f in end.faults)
+    return any(fault.fault == Fault.EPOCH for fault in end.faults)
 
 
 def _unavailable(end: Unknown | Undone, machine: Machine) -> Unavailable | Full | Damaged:
@@ -159,7 +160,8 @@ class Rows:
         at: Step = None,
         undone: bool = False,
     ) -> End:
-        """Drive a machine to its end, begun or from step `at`, through as many epochs as it takes.
+        """Drive a machine to its end, begun or from step `at`, through as many epochs as it takes, and
+        while devices that it lacks come back.
 
         undone: where it surely did not happen is an end for the caller, not an error.
         """
@@ -169,10 +171,17 @@ class Rows:
         else:
             operation.go_on(at)
         end = await self._end_of(operation)
-        while _stale(end) and self._clock.monotonic() < operation.deadline:
-            await self._placement.newer(replicas.epoch, EPOCH_PAUSE_S)
+        patience: Patience | None = None
+        while isinstance(end, Unknown | Undone) and self._clock.monotonic() < operation.deadline:
+            if _stale(end):
+                await self._placement.newer(replicas.epoch, EPOCH_PAUSE_S)
+                self.outcomes.renewed(machine)
+            else:
+                patience = patience or Patience(self._clock)
+                if not await patience.lasts(replicas.devices, [fault.fault for fault in end.faults]):
+                    break
+                self.outcomes.waited(machine)
             replicas = self.replicas(shard)
-            self.outcomes.renewed(machine)
             operation.renew(replicas)
             end = await self._end_of(operation)
         self.outcomes.ended(machine, end)
@@ -226,8 +235,8 @@ class Rows:
         for number, device in enumerate(replicas.devices):
             poll.ask(number, device, Read(shard, name, Want.VERSION))
         readable = replicas.quorum.readable
-        above = await poll.until(lambda: poll.stale or readable[poll.mask(Row)])
-        if not above:
+        known = await poll.until(lambda: poll.stale or readable[poll.mask(Row)])
+        if not known and len(poll.answers) < len(replicas.devices):  # the time is over
             raise Unavailable(f"no majority of the row's replicas: {poll.said()}")
         for answer in poll.answers.values():
             if type(answer) is Row:
@@ -384,16 +393,18 @@ class Rows:
         Replicas count what they have applied, so those that lag a moment may differ; the answer is the
         count that most agree on, the highest among equals. Raises Unavailable.
         """
-        for _ in range(EPOCH_ATTEMPTS):
+        patience = self.patience()
+        for _ in range(ATTEMPTS_MAX):
             replicas = self._placement.replicas(shard)
-            if found := await self._counts_of(replicas, shard):
+            poll = await self._counts_of(replicas, shard)
+            if replicas.quorum.readable[poll.mask(Counts)]:
+                found = [answer for answer in poll.answers.values() if type(answer) is Counts]
                 most = max(found, key=lambda c: (found.count(c), c.rows, c.size_bytes))
                 return msgspec.structs.replace(most, sealed=any(c.sealed for c in found))
-            await self.newer(replicas)
+            await self.before_asking_again(replicas, poll, patience)
         raise Unavailable("the ring changes too fast")
 
-    async def _counts_of(self, replicas: Replicas, shard: bytes) -> list[Counts]:
-        """What a majority counts; none where a replica has moved on. Raises Unavailable."""
+    async def _counts_of(self, replicas: Replicas, shard: bytes) -> Poll:
         readable = replicas.quorum.readable
         poll = self.poll()
         for number, device in enumerate(replicas.devices):
@@ -401,15 +412,19 @@ class Rows:
         everyone = replicas.quorum.everyone
         if not await poll.until(lambda: poll.stale or poll.mask(Counts) == everyone, HEDGE_S):
             await poll.until(lambda: poll.stale or readable[poll.mask(Counts)])
-        if readable[poll.mask(Counts)]:
-            return [answer for answer in poll.answers.values() if type(answer) is Counts]
-        if poll.stale:
-            return []
-        raise Unavailable(f"no majority of the shard's replicas: {poll.said()}")
+        return poll
 
-    async def newer(self, replicas: Replicas) -> None:
-        """Wait a moment for a ring newer than the one of these replicas: a device was in another."""
-        await self._placement.newer(replicas.epoch, EPOCH_PAUSE_S)
+    def patience(self) -> Patience:
+        """For a question that may meet devices which come back."""
+        return Patience(self._clock)
+
+    async def before_asking_again(self, replicas: Replicas, poll: Poll, patience: Patience) -> None:
+        """Wait a moment after a poll that was not enough: for a newer ring, where a device was in
+        another, or for devices that come back. Raises Unavailable where neither is to be expected."""
+        if poll.stale:
+            await self._placement.newer(replicas.epoch, EPOCH_PAUSE_S)
+        elif not await patience.lasts(replicas.devices, poll.faults):
+            raise Unavailable(f"too few of the shard's replicas answer: {poll.said()}")
 
     def replicas(self, shard: bytes) -> Replicas:
         """The devices of a shard, those first in the quorum's order that answer."""

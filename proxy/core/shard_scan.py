@@ -13,7 +13,7 @@ from proxy.core.errors import Unavailable
 from proxy.core.operations import HEDGE_S
 from proxy.core.placement import Replicas
 from proxy.core.poll import Poll
-from proxy.core.rows import EPOCH_ATTEMPTS, Rows
+from proxy.core.rows import ATTEMPTS_MAX, Rows
 from runtime.tasks import together
 from storage.contract import RowDevice
 from storage.types import SCAN_ROWS_MAX, Page, RowFlag, Scan, ScannedRow, Want
@@ -85,15 +85,20 @@ class ShardScan:
 
     async def _majority(self, scan: Scan) -> list[tuple[RowDevice, Page]]:
         """Pages of a majority, all of one epoch: the first in full, the others' digests."""
-        for _ in range(EPOCH_ATTEMPTS):
+        patience = self._rows.patience()
+        for _ in range(ATTEMPTS_MAX):
             replicas = self._rows.replicas(scan.shard)
-            if (pages := await self._pages_of(replicas, scan)) is not None:
+            poll, pages = await self._pages_of(replicas, scan)
+            if pages:
                 return pages
-            await self._rows.newer(replicas)
+            await self._rows.before_asking_again(replicas, poll, patience)
         raise Unavailable("the ring changes too fast")
 
-    async def _pages_of(self, replicas: Replicas, scan: Scan) -> list[tuple[RowDevice, Page]] | None:
-        """A member that fails, or takes its time, is replaced; None where one has moved on."""
+    async def _pages_of(
+        self, replicas: Replicas, scan: Scan
+    ) -> tuple[Poll, list[tuple[RowDevice, Page]]]:
+        """A member that fails, or takes its time, is replaced; no pages where too few answer, or one
+        has moved on."""
         enough, order = replicas.quorum.enough, replicas.quorum.order
         digest = Scan(scan.shard, scan.start, scan.end, scan.limit, True, scan.prefix)
         poll = self._rows.poll()
@@ -115,11 +120,10 @@ class ShardScan:
             for member in order:
                 if not asked & (1 << member):
                     poll.ask(member, replicas.devices[member], scan)
-            if not await poll.until(agreed):
-                raise Unavailable(f"no majority of a listing's replicas: {poll.said()}")
+            await poll.until(agreed)
         if not in_full() or not enough[poll.mask(Page)]:
-            return None
-        return [(replicas.devices[n], page) for n, page in _chosen(poll, replicas, in_full())]
+            return poll, []
+        return poll, [(replicas.devices[n], page) for n, page in _chosen(poll, replicas, in_full())]
 
     async def _reconcile(self, pages: list[tuple[RowDevice, Page]], scan: Scan) -> ShardPage | None:
         """Compare full pages and settle what differs; None to begin again."""
@@ -170,7 +174,8 @@ class ShardScan:
         return ShardPage([row for row in newest if _live(row)], covered_to, sealed=True)
 
     async def _sealed_majority(self, scan: Scan) -> Poll:
-        for _ in range(EPOCH_ATTEMPTS):
+        patience = self._rows.patience()
+        for _ in range(ATTEMPTS_MAX):
             replicas = self._rows.replicas(scan.shard)
             enough = replicas.quorum.enough
             poll = self._rows.poll()
@@ -179,9 +184,7 @@ class ShardScan:
             await _until_sealed(poll, enough)
             if enough[_sealed(poll)]:
                 return poll
-            if not poll.stale:
-                raise Unavailable(f"too few replicas of a sealed shard are: {poll.said()}")
-            await self._rows.newer(replicas)
+            await self._rows.before_asking_again(replicas, poll, patience)
         raise Unavailable("the ring changes too fast")
 
 
