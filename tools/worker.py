@@ -237,7 +237,6 @@ class _Worker:
             cluster.placement,
             rows,
             membership.own_at,
-            cluster.adoption.ring.salt,
             doors.clock,
             self._ring_problem,
         )

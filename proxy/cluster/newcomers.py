@@ -8,23 +8,23 @@ makes it a newcomer, while no request can reach it there.
 from collections.abc import Iterable
 from typing import Final
 
-from proxy.core.poll import Poll
+from proxy.core.asking import shards_of, told
 from ring.lookup import Ring
 from ring.types import ROWS
 from runtime.clock import Clock
-from storage.contract import RowDevice
-from storage.types import Drop, Failed, Fault, ListShards, Ok, RowAnswer, RowMessage, ShardList
+from runtime.errors import AtollError
+from storage.contract import DeviceFault, RowDevice
+from storage.types import Drop, Fault, Ok
 
 CALL_TIME_S: Final = 60.0
 
 
-class NotEmptied(Exception):
+class NotEmptied(AtollError):
     """A newcomer still holds rows, or can't say. offline: it answers nothing at all."""
 
-    def __init__(self, device_id: int, answer: RowAnswer | None) -> None:
-        said = answer.text if type(answer) is Failed else "no answer"
-        super().__init__(f"device {device_id} could not be emptied: {said}")
-        self.offline = type(answer) is Failed and answer.fault == Fault.OFFLINE
+    def __init__(self, device_id: int, fault: DeviceFault) -> None:
+        super().__init__(f"device {device_id} could not be emptied: {fault}")
+        self.offline = fault.fault is Fault.OFFLINE
 
 
 def newcomers(ring: Ring, device_ids: Iterable[int]) -> list[tuple[int, int]]:
@@ -40,21 +40,9 @@ def newcomers(ring: Ring, device_ids: Iterable[int]) -> list[tuple[int, int]]:
 
 async def empty(device: RowDevice, ring: Ring, partitions: Iterable[int], clock: Clock) -> None:
     """Drop what the device holds of these partitions. Raises NotEmptied."""
-    for partition in partitions:
-        more = True
-        while more:
-            listed = await _ask(device, ListShards(ring.salt, ring.part_power, partition), clock)
-            if type(listed) is not ShardList:
-                raise NotEmptied(device.device_id, listed)
-            for shard in listed.shards:
-                dropped = await _ask(device, Drop(shard.key), clock)
-                if type(dropped) is not Ok:
-                    raise NotEmptied(device.device_id, dropped)
-            more = listed.more
-
-
-async def _ask(device: RowDevice, message: RowMessage, clock: Clock) -> RowAnswer | None:
-    poll = Poll(clock, CALL_TIME_S)
-    poll.ask(0, device, message)
-    await poll.all()
-    return poll.answers.get(0)
+    try:
+        for partition in partitions:
+            for shard in await shards_of(clock, CALL_TIME_S, device, ring, partition):
+                await told(clock, CALL_TIME_S, device, Drop(shard.key), Ok)
+    except DeviceFault as fault:
+        raise NotEmptied(device.device_id, fault) from fault

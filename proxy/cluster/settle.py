@@ -14,28 +14,24 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from proxy.cluster.newcomers import newcomers
+from proxy.core.asking import shards_of, told, told_with
 from proxy.core.errors import StoreError
 from proxy.core.placement import Placement, Replicas
-from proxy.core.poll import Poll
 from proxy.core.rows import Rows, SealedShard
 from ring.lookup import Ring
 from runtime.clock import Clock
 from runtime.tasks import together
-from storage.contract import RowDevice
+from storage.contract import DeviceFault, RowDevice
 from storage.replica import RowState, merged
 from storage.types import (
     DAMAGED,
     PULL_ROWS_MAX,
     STAMP_BYTES,
-    Failed,
     Install,
     Installed,
-    ListShards,
     Pull,
     Pulled,
     PulledRow,
-    RowMessage,
-    ShardList,
 )
 
 PULL_TIME_S: Final = 30.0
@@ -58,11 +54,6 @@ class _Known(NamedTuple):
 
     row: PulledRow
     payload: bytes
-
-    @property
-    def state(self) -> RowState:
-        """Its versions."""
-        return RowState(self.row.version, self.row.promised, tuple(self.row.earlier))
 
 
 class _Page(NamedTuple):
@@ -113,14 +104,12 @@ class Settler:
         placement: Placement,
         rows: Rows,
         own: Callable[[int, int], RowDevice | None],
-        salt: int,
         clock: Clock,
         on_problem: Callable[[Exception], None],
     ) -> None:
         self._placement = placement
         self._rows = rows
         self._own = own
-        self._salt = salt
         self._clock = clock
         self._on_problem = on_problem
         self.epoch = 0
@@ -165,40 +154,24 @@ class Settler:
         self, replicas: Replicas, old: Sequence[int], ring: Ring, partition: int
     ) -> tuple[list[RowDevice], list[bytes]]:
         """A majority of the old members, and all shards that one of them knows in the partition."""
-        found: dict[int, set[bytes]] = {number: set() for number in old}
-        after = dict.fromkeys(old, b"")
-        failed: list[str] = []
-        while after:
-            message = {
-                n: ListShards(self._salt, ring.part_power, partition, a) for n, a in after.items()
-            }
-            poll = self._ask({n: (replicas.devices[n], m) for n, m in message.items()})
-            await poll.all()
-            for number in list(after):
-                answer = poll.answers.get(number)
-                if type(answer) is not ShardList:
-                    failed.append(_said(answer))
-                    del found[number], after[number]
-                    continue
-                found[number] |= {shard.key for shard in answer.shards}
-                if answer.more:
-                    after[number] = answer.shards[-1].key
-                else:
-                    del after[number]
-        mask = sum(1 << number for number in found)
-        if not replicas.quorum.readable[mask]:
-            raise Unsettled(f"no majority of the old replicas: {', '.join(failed)}")
+        listed = await together(self._listed(replicas.devices[n], ring, partition) for n in old)
+        answers = dict(zip(old, listed, strict=True))
+        found = {n: keys for n, keys in answers.items() if not isinstance(keys, DeviceFault)}
+        if not replicas.quorum.readable[sum(1 << number for number in found)]:
+            failed = ", ".join(str(one) for one in listed if isinstance(one, DeviceFault))
+            raise Unsettled(f"no majority of the old replicas: {failed}")
         chosen = list(found)
         while len(chosen) > 1 and replicas.quorum.readable[sum(1 << n for n in chosen[:-1])]:
             chosen.pop()
         keys = sorted(set().union(*(found[number] for number in chosen)))
         return [replicas.devices[number] for number in chosen], keys
 
-    def _ask(self, asked: dict[int, tuple[RowDevice, RowMessage]]) -> Poll:
-        poll = Poll(self._clock, PULL_TIME_S)
-        for number, (device, message) in asked.items():
-            poll.ask(number, device, message)
-        return poll
+    async def _listed(self, device: RowDevice, ring: Ring, partition: int) -> set[bytes] | DeviceFault:
+        try:
+            found = await shards_of(self._clock, PULL_TIME_S, device, ring, partition)
+        except DeviceFault as fault:
+            return fault
+        return {shard.key for shard in found}
 
     async def _shard(self, members: list[RowDevice], newcomer: RowDevice, shard: bytes) -> None:
         start, more = b"", True
@@ -220,28 +193,26 @@ class Settler:
         self, members: list[RowDevice], shard: bytes, start: bytes, limit: int
     ) -> list[_Page]:
         """The same rows of every member."""
-        poll = self._ask({n: (m, Pull(shard, start, limit)) for n, m in enumerate(members)})
-        await poll.all()
-        pages = []
-        for number in range(len(members)):
-            answer = poll.answers.get(number)
-            if type(answer) is not Pulled:
-                raise Unsettled(f"a pull failed: {_said(answer)}")
-            pages.append(_cut(answer, poll.payloads.get(number, b"")))
-        return pages
+        pull = Pull(shard, start, limit)
+        try:
+            pulled = await together(
+                told_with(self._clock, PULL_TIME_S, member, pull, Pulled) for member in members
+            )
+        except DeviceFault as fault:
+            raise Unsettled(f"a pull failed: {fault}") from fault
+        return [_cut(*one) for one in pulled]
 
     async def _install(self, newcomer: RowDevice, shard: bytes, known: Sequence[_Known]) -> list[bytes]:
         """The names that the newcomer could not take over."""
         if not known:
             return []
-        poll = Poll(self._clock, PULL_TIME_S)
         body = b"".join(one.payload for one in known)
-        poll.ask(0, newcomer, Install(shard, [one.row for one in known]), body)
-        await poll.all()
-        answer = poll.answers.get(0)
-        if type(answer) is not Installed:
-            raise Unsettled(f"an install failed: {_said(answer)}")
-        return answer.refused
+        install = Install(shard, [one.row for one in known])
+        try:
+            done = await told(self._clock, PULL_TIME_S, newcomer, install, Installed, body)
+        except DeviceFault as fault:
+            raise Unsettled(f"an install failed: {fault}") from fault
+        return done.refused
 
     async def _decide(
         self, members: list[RowDevice], newcomer: RowDevice, shard: bytes, name: bytes
@@ -283,9 +254,3 @@ class Settler:
         if not found:
             raise Unsettled("a row that was there is gone")
         return known_together(found)
-
-
-def _said(answer: object) -> str:
-    if answer is None:
-        return "no answer"
-    return answer.text or f"fault {answer.fault}" if isinstance(answer, Failed) else "an odd answer"

@@ -15,7 +15,7 @@ from proxy.core.rows import Rows, SealedShard
 from proxy.core.seals import Seals, sealed_container
 from proxy.core.shards import container_id
 from proxy.core.types import ContainerHead
-from proxy.repair.container_walk import ask_device, partitioned
+from proxy.repair.container_walk import ask_device, partitioned, shards_on
 from proxy.repair.contract import Worked, WorkerStatus
 from proxy.repair.tally import Tally
 from proxy.repair.throttle import Pace
@@ -23,11 +23,9 @@ from runtime.clock import Clock
 from storage.types import (
     FORGET_ROWS_MAX,
     Clear,
-    ListShards,
     Ok,
     Page,
     Scan,
-    ShardList,
     Want,
 )
 
@@ -94,19 +92,10 @@ class Clearer:
                 yield
 
     async def _of_partition(self, device_id: int, partition: int) -> AsyncIterator[None]:
-        ring = partitioned(self._placement.ring)
-        after, more = b"", True
-        while more:
-            message = ListShards(ring.salt, ring.part_power, partition, after)
-            answer = await ask_device(self._placement, device_id, message, self._clock)
-            if type(answer) is not ShardList:
-                return
-            for shard in answer.shards:
-                after = shard.key
-                if shard.sealed and shard.rows > 1 and shard.key[:1] == b"o":
-                    async for _ in self._clear_if_spent(device_id, shard.key):
-                        yield
-            more = answer.more
+        for shard in await shards_on(self._placement, device_id, partition, self._clock):
+            if shard.sealed and shard.rows > 1 and shard.key[:1] == b"o":
+                async for _ in self._clear_if_spent(device_id, shard.key):
+                    yield
 
     async def _clear_if_spent(self, device_id: int, shard: bytes) -> AsyncIterator[None]:
         if not await self._spent(shard):

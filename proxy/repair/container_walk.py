@@ -4,32 +4,26 @@ Each process walks the containers' shards that its own devices hold. A container
 its row, so three processes may meet it: `rank` says whose turn it is first.
 """
 
+import contextlib
 from collections.abc import AsyncIterator, Iterable
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, NamedTuple, cast
 
 import msgspec
 
+from proxy.core.asking import ASK_TIME_S, Partitioned, ask, shards_of
 from proxy.core.placement import ROWS_PLACEMENT, Placement, RingLookup
-from proxy.core.poll import Poll
 from proxy.core.resharding import ContainerRow
 from proxy.core.types import ContainerHead
 from runtime.clock import Clock
-from storage.types import ListShards, Page, RowAnswer, RowFlag, RowMessage, Scan, ShardList
+from storage.contract import DeviceFault
+from storage.types import Page, RowAnswer, RowFlag, RowMessage, Scan, ShardSummary
 
 CONTAINERS_PER_PAGE: Final = 200
-ASK_WITHIN_S: Final = 10.0
 
 PARTITIONS_PER_PAGE: Final = 64
 """After so many partitions a page ends, whatever it holds."""
 
 _decode = msgspec.msgpack.Decoder(ContainerHead).decode
-
-
-class PartitionedRing(Protocol):
-    """What the walk needs of the ring (`ring.lookup.Ring`)."""
-
-    salt: int
-    part_power: int
 
 
 class FoundContainer(NamedTuple):
@@ -69,27 +63,18 @@ class ContainerWalk:
             ids = self._placement.ring.devices(ROWS_PLACEMENT, partition)
             mine = [rank for rank, device_id in enumerate(ids) if device_id in self.owned]
             if mine:
-                message = ListShards(ring.salt, ring.part_power, partition)
-                async for page in self._of_partition(ids[mine[0]], mine[0], message):
+                async for page in self._of_partition(ids[mine[0]], mine[0], partition):
                     yield page
             if partition % PARTITIONS_PER_PAGE == 0:
                 yield []
 
     async def _of_partition(
-        self, device_id: int, rank: int, message: ListShards
+        self, device_id: int, rank: int, partition: int
     ) -> AsyncIterator[list[FoundContainer]]:
-        more = True
-        while more:
-            answer = await ask_device(self._placement, device_id, message, self._clock)
-            if type(answer) is not ShardList:
-                return
-            for shard in answer.shards:
-                if shard.key[:1] == b"c":
-                    async for page in self._of_shard(device_id, rank, shard.key):
-                        yield page
-            more = answer.more
-            if more:
-                message = msgspec.structs.replace(message, after=answer.shards[-1].key)
+        for shard in await shards_on(self._placement, device_id, partition, self._clock):
+            if shard.key[:1] == b"c":
+                async for page in self._of_shard(device_id, rank, shard.key):
+                    yield page
 
     async def _of_shard(
         self, device_id: int, rank: int, shard: bytes
@@ -113,15 +98,23 @@ async def ask_device(
     device = placement.devices.get(device_id)
     if device is None:
         return None
-    poll = Poll(clock, ASK_WITHIN_S)
-    poll.ask(0, device.at(placement.epoch), message)
-    await poll.until(lambda: False)
-    return poll.answers.get(0)
+    return (await ask(clock, ASK_TIME_S, device.at(placement.epoch), message))[0]
 
 
-def partitioned(ring: RingLookup) -> PartitionedRing:
+async def shards_on(
+    placement: Placement, device_id: int, partition: int, clock: Clock
+) -> list[ShardSummary]:
+    """A partition's shards on one device; none where it is not of this ring, or silent."""
+    device, ring = placement.devices.get(device_id), partitioned(placement.ring)
+    if device is not None:
+        with contextlib.suppress(DeviceFault):
+            return await shards_of(clock, ASK_TIME_S, device.at(placement.epoch), ring, partition)
+    return []
+
+
+def partitioned(ring: RingLookup) -> Partitioned:
     """The ring, of which devices are asked by partition."""
-    return cast(PartitionedRing, ring)
+    return cast(Partitioned, ring)
 
 
 class Turns:

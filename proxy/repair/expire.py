@@ -13,13 +13,13 @@ from typing import Final
 
 import msgspec
 
+from proxy.core.asking import WALK_TIME_S, shards_of, told
 from proxy.core.errors import StoreError
 from proxy.core.object_rows import decode_head
 from proxy.core.placement import ROWS_PLACEMENT
 from proxy.core.register import Value, Versioned, tombstone
 from proxy.core.rows import Rows, SealedShard
 from proxy.core.shards import is_object_shard
-from proxy.repair.asking import told
 from proxy.repair.contract import Worked, WorkerStatus
 from proxy.repair.rebuild import Rings
 from proxy.repair.tally import Tally
@@ -28,7 +28,7 @@ from ring.lookup import Ring
 from runtime.clock import Clock
 from runtime.randomness import Randomness
 from storage.contract import DeviceClient
-from storage.types import ListShards, Page, RowFlag, Scan, ScannedRow, ShardList
+from storage.types import Page, RowFlag, Scan, ScannedRow
 
 ROWS_PER_UNIT: Final = 500
 """Rows of one page."""
@@ -115,21 +115,14 @@ class Expirer:
         self._tally.begin()
 
     async def _object_shards(self, ring: Ring, partition: int) -> list[bytes]:
-        found: list[bytes] = []
-        after, more = b"", True
-        while more:
-            message = ListShards(ring.salt, ring.part_power, partition, after)
-            listed = await told(self._clock, self._device, message, ShardList)
-            found += [s.key for s in listed.shards if s.live and is_object_shard(s.key)]
-            more = listed.more
-            after = listed.shards[-1].key if listed.shards else after
-        return found
+        found = await shards_of(self._clock, WALK_TIME_S, self._device, ring, partition)
+        return [shard.key for shard in found if shard.live and is_object_shard(shard.key)]
 
     async def _look_at(self, shard: bytes) -> None:
         """A page of a shard. A sealed one's objects are on their way elsewhere, or gone."""
         begun = self._clock.monotonic()
         message = Scan(shard, self._start, b"", ROWS_PER_UNIT)
-        page = await told(self._clock, self._device, message, Page)
+        page = await told(self._clock, WALK_TIME_S, self._device, message, Page)
         for row in self._over(page.rows):
             if not page.sealed:
                 await self._try_expire(shard, row)

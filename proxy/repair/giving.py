@@ -10,11 +10,11 @@ import contextlib
 from collections.abc import Sequence
 from typing import Final
 
+from proxy.core.asking import ASK_TIME_S, ask, ask_all
 from proxy.core.errors import StoreError
 from proxy.core.placement import Replicas
 from proxy.core.register import Value, Versioned, confirmation
 from proxy.core.rows import Rows, SealedShard
-from proxy.repair.asking import ASK_TIME_S, ask, ask_all
 from proxy.repair.differences import Gift, gifts, sealed_gifts
 from proxy.repair.throttle import Pace
 from runtime.clock import Clock

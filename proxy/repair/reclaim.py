@@ -23,25 +23,24 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple
 
+from proxy.core.asking import ASK_TIME_S, ask, ask_all, shards_of
 from proxy.core.placement import Placement, Replicas
-from proxy.repair.asking import ASK_TIME_S, ask, ask_all
 from proxy.repair.contract import Worked, WorkerStatus
 from proxy.repair.tally import Tally
 from proxy.repair.throttle import Pace
 from ring.lookup import Ring
 from runtime.clock import Clock, stamp_ns
+from storage.contract import DeviceFault
 from storage.types import (
     FORGET_ROWS_MAX,
     SCAN_ROWS_MAX,
     STAMP_BYTES,
     Forget,
-    ListShards,
     Ok,
     Page,
     RowFlag,
     Scan,
     ScannedRow,
-    ShardList,
     Summarize,
     Summary,
 )
@@ -160,17 +159,15 @@ class Reclaim:
     async def _list(self, partition: int) -> None:
         """Queue a partition's shards that may have tombstones."""
         ring, replicas = self._ring(), self._placement.replicas_of(partition)
-        after, more = b"", self._leads(replicas)
-        while more:
-            message = ListShards(ring.salt, ring.part_power, partition, after)
-            answer, _ = await ask(self._clock, ASK_TIME_S, replicas.devices[0], message)
-            if type(answer) is not ShardList:
-                return
-            for shard in answer.shards:
-                if shard.rows > shard.live and not shard.sealed:
-                    self._parts.append(_Part(partition, shard.key))
-            more = answer.more
-            after = answer.shards[-1].key if more else b""
+        if not self._leads(replicas):
+            return
+        try:
+            listed = await shards_of(self._clock, ASK_TIME_S, replicas.devices[0], ring, partition)
+        except DeviceFault:
+            return
+        for shard in listed:
+            if shard.rows > shard.live and not shard.sealed:
+                self._parts.append(_Part(partition, shard.key))
 
     async def _look_through(self, part: _Part) -> None:
         """Reclaim in one page of a shard, and queue the next one."""

@@ -14,9 +14,9 @@ from typing import Final, Protocol
 
 import msgspec
 
+from proxy.core.asking import WALK_TIME_S, told
 from proxy.core.owners import UNPROVABLE
 from proxy.core.rows import Rows
-from proxy.repair.asking import told
 from proxy.repair.contract import Worked, WorkerStatus
 from proxy.repair.rebuild import Rings
 from proxy.repair.tally import Tally
@@ -221,7 +221,7 @@ class Scrubber:
 
     async def _summary(self, ring: Ring, first: int, count: int) -> Summary:
         message = Summarize(ring.salt, ring.part_power, first, count)
-        return await told(self._clock, self._device, message, Summary)
+        return await told(self._clock, WALK_TIME_S, self._device, message, Summary)
 
     # -- blobs -----------------------------------------------------------------------------------
 
@@ -254,7 +254,7 @@ class Scrubber:
         if mark.partition >= ring.partition_count:
             return self._ended(mark)
         asked = ListShards(ring.salt, ring.part_power, mark.partition, mark.shard)
-        listed = await told(self._clock, self._device, asked, ShardList)
+        listed = await told(self._clock, WALK_TIME_S, self._device, asked, ShardList)
         if not listed.shards:
             following = await self._next_partition(ring, mark.partition + 1)
             return msgspec.structs.replace(mark, partition=following, shard=b"")
@@ -282,7 +282,8 @@ class Scrubber:
         done = done_bytes = damaged = 0
         while True:
             begun = self._clock.monotonic()
-            page = await told(self._clock, self._device, Pull(key, start, PULL_ROWS_MAX), Pulled)
+            asked = Pull(key, start, PULL_ROWS_MAX)
+            page = await told(self._clock, WALK_TIME_S, self._device, asked, Pulled)
             bad = [row.name for row in page.rows if row.payload_bytes == DAMAGED]
             for name in bad:
                 await self._try_heal(key, name)

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
+from proxy.core.asking import ASK_TIME_S, ask_all, shards_of
 from proxy.core.placement import Placement, Replicas
 from proxy.core.rows import Rows
-from proxy.repair.asking import ASK_TIME_S, ask, ask_all
 from proxy.repair.contract import Worked, WorkerStatus
 from proxy.repair.differences import differing, differing_leaves
 from proxy.repair.giving import Giver
@@ -23,8 +23,8 @@ from proxy.repair.throttle import Pace
 from ring.lookup import Ring
 from runtime.clock import Clock
 from runtime.tasks import together
-from storage.contract import RowDevice
-from storage.types import LeafDigests, Leaves, ListShards, ShardList, Summarize, Summary
+from storage.contract import DeviceFault, RowDevice
+from storage.types import LeafDigests, Leaves, Summarize, Summary
 
 PARTITIONS_PER_UNIT: Final = 4096
 """Partitions compared at a time."""
@@ -148,28 +148,19 @@ class Sync:
 
     async def _compare_shards(self, partition: int, devices: list[RowDevice]) -> None:
         """Queue the shards of a partition that differ."""
-        lists = await together(self._list(device, partition) for device in devices)
-        known = [found for found in lists if found is not None]
-        if len(known) == len(devices):
-            for shard in sorted(differing(known)):
-                digests = tuple(found.get(shard, 0) for found in known)
-                if self._left.get(shard) != digests:
-                    self._shards.append(_Place(partition, shard, digests))
+        try:
+            known = await together(self._list(device, partition) for device in devices)
+        except DeviceFault:
+            return
+        for shard in sorted(differing(known)):
+            digests = tuple(found.get(shard, 0) for found in known)
+            if self._left.get(shard) != digests:
+                self._shards.append(_Place(partition, shard, digests))
 
-    async def _list(self, device: RowDevice, partition: int) -> dict[bytes, int] | None:
-        """Digests by shard; None where the device can't say."""
-        found: dict[bytes, int] = {}
-        ring = self._ring()
-        after, more = b"", True
-        while more:
-            message = ListShards(ring.salt, ring.part_power, partition, after)
-            answer, _ = await ask(self._clock, ASK_TIME_S, device, message)
-            if type(answer) is not ShardList:
-                return None
-            found |= {shard.key: shard.digest for shard in answer.shards}
-            more = answer.more
-            after = answer.shards[-1].key if more else b""
-        return found
+    async def _list(self, device: RowDevice, partition: int) -> dict[bytes, int]:
+        """Digests by shard. DeviceFault where the device can't say."""
+        listed = await shards_of(self._clock, ASK_TIME_S, device, self._ring(), partition)
+        return {shard.key: shard.digest for shard in listed}
 
     # -- one shard ---------------------------------------------------------------------------------
 

@@ -213,7 +213,7 @@ class Node:
             randomness,
             tasks,
         )
-        changing = self._changing_of(placement, ring.salt, stamps, randomness, workers, tasks)
+        changing = self._changing_of(placement, stamps, randomness, workers, tasks)
         if self.keeper is not None:
             change = RingChange(
                 register,
@@ -242,7 +242,6 @@ class Node:
     def _changing_of(
         self,
         placement: Placement,
-        salt: int,
         stamps: HybridClock,
         randomness: SeededRandomness,
         workers: RepairWorkers,
@@ -252,7 +251,7 @@ class Node:
         member = self.member
         assert member is not None
         rows = Rows(placement, stamps, self.clock, randomness)
-        settler = Settler(placement, rows, member.own_at, salt, self.clock, self._problem)
+        settler = Settler(placement, rows, member.own_at, self.clock, self._problem)
         changing = Changing(
             settler,
             member.devices,

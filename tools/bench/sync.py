@@ -15,9 +15,9 @@ from typing import Final
 
 import uvloop
 
+from proxy.core.asking import ask
 from proxy.core.placement import Placement
 from proxy.core.rows import Rows
-from proxy.repair.asking import ask
 from proxy.repair.contract import Worked
 from proxy.repair.sync import Sync
 from proxy.repair.throttle import ForegroundLatency, Throttle

@@ -101,7 +101,6 @@ class Scene:
             self.placement,
             self.rows,
             lambda device, epoch: self.clients[device].at(epoch),
-            7,
             self.clock,
             self.problems.append,
         )
