@@ -118,7 +118,7 @@ class RepairWorkers:
     def _add(self, device: DeviceClient) -> None:
         config, clock, pace = self._config, self._clock, self.runner.throttle.pace
         grace_s, orphan_grace_s = config.collect_grace_s, config.orphan_grace_s
-        left = leftovers.Leftovers(device, self._ring, self._placement, clock, pace())
+        left = leftovers.Leftovers(device.device_id, self._ring, self._placement, clock, pace())
         self._leftovers[device.device_id] = left
         self.runner.add(left, leftovers.LOOK_AGAIN_S)
         self._add_moving(device)

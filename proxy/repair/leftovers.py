@@ -3,11 +3,16 @@
 Only in an epoch that is joint for nobody: then every newcomer has settled, and no quorum asks this
 device for them. It is done once a majority of the shard's present replicas has answered in this very
 epoch; they will never go back to one that named this device.
+
+A later epoch may name it again, as a newcomer that takes writes at once. So the device is asked in the
+epoch for which all this was decided: a process that has moved on refuses the drop, and one that took
+it has it durable before it moves on.
 """
 
 from collections.abc import Callable
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
+from proxy.core.asking import shards_of, told
 from proxy.core.placement import Placement
 from proxy.core.poll import Poll
 from proxy.repair.contract import Worked, WorkerStatus
@@ -17,22 +22,17 @@ from ring.epochs import is_joint
 from ring.lookup import Ring
 from ring.types import ROWS
 from runtime.clock import Clock
-from storage.contract import DeviceClient, DeviceFault
+from storage.contract import DeviceFault, RowDevice
 from storage.types import (
     SUMMARY_PARTITIONS_MAX,
     Drop,
-    Failed,
     Fault,
     ListShards,
     Ok,
-    RowAnswer,
-    RowMessage,
     ShardList,
     Summarize,
     Summary,
 )
-
-T = TypeVar("T")
 
 CALL_TIME_S: Final = 30.0
 LOOK_AGAIN_S: Final = 60.0
@@ -49,20 +49,20 @@ UNKNOWN: Final = Left(-1, 0)
 
 
 class Leftovers:
-    """Drops the leftovers of one device of this process. device: without its fence."""
+    """Drops the leftovers of one device of this process."""
 
     name = "leftovers"
 
     def __init__(
         self,
-        device: DeviceClient,
+        device_id: int,
         ring: Callable[[], Ring],
         placement: Placement,
         clock: Clock,
         pace: Pace,
     ) -> None:
         self.pace = pace
-        self._device = device
+        self._device_id = device_id
         self._rings = ring
         self._placement = placement
         self._clock = clock
@@ -95,12 +95,11 @@ class Leftovers:
         for first in range(0, ring.partition_count, SUMMARY_PARTITIONS_MAX):
             count = min(SUMMARY_PARTITIONS_MAX, ring.partition_count - first)
             message = Summarize(ring.salt, ring.part_power, first, count)
-            held = await self._ask_own(message, Summary)
-            here = self._device.device_id
+            held = await told(self._clock, CALL_TIME_S, self._own(ring), message, Summary)
             found += [
                 summary.partition
                 for summary in held.partitions
-                if here not in ring.devices(ROWS, summary.partition)
+                if self._device_id not in ring.devices(ROWS, summary.partition)
             ]
         self._ring, self._found = ring, found
         self.left = Left(ring.epoch, len(found))
@@ -108,15 +107,20 @@ class Leftovers:
 
     async def _drop(self, ring: Ring, partition: int) -> None:
         """Drop a partition's shards. DeviceFault where that can't be done now."""
-        more = True
-        while more:
-            listed = await self._ask_own(ListShards(ring.salt, ring.part_power, partition), ShardList)
-            if listed.shards:
-                await self._require_majority(ring, partition)
-            for shard in listed.shards:
-                await self._ask_own(Drop(shard.key), Ok)
-                self._dropped += 1
-            more = listed.more
+        own = self._own(ring)
+        shards = await shards_of(self._clock, CALL_TIME_S, own, ring, partition)
+        if shards:
+            await self._require_majority(ring, partition)
+        for shard in shards:
+            await told(self._clock, CALL_TIME_S, own, Drop(shard.key), Ok)
+            self._dropped += 1
+
+    def _own(self, ring: Ring) -> RowDevice:
+        """The device, as it is asked in the ring's epoch and in no other."""
+        device = self._placement.devices.get(self._device_id)
+        if device is None:
+            raise DeviceFault(Fault.OFFLINE, "the ring has let the device go")
+        return device.at(ring.epoch)
 
     async def _require_majority(self, ring: Ring, partition: int) -> None:
         replicas = self._placement.replicas_of(partition)
@@ -128,23 +132,12 @@ class Leftovers:
         if not answered or replicas.joint or replicas.epoch != ring.epoch:
             raise DeviceFault(Fault.UNREACHABLE, f"no majority of partition {partition} in this epoch")
 
-    async def _ask_own(self, message: RowMessage, kind: type[T]) -> T:
-        poll = Poll(self._clock, CALL_TIME_S)
-        poll.ask(0, self._device, message)
-        await poll.all()
-        answer: RowAnswer | None = poll.answers.get(0)
-        if isinstance(answer, kind):
-            return answer
-        if isinstance(answer, Failed):
-            raise DeviceFault(Fault(answer.fault), answer.text)
-        raise DeviceFault(Fault.DEADLINE, "no answer")
-
     def status(self) -> WorkerStatus:
         """See Worker."""
         doing = "dropping what the ring places elsewhere" if self._found else "nothing is left over"
         return WorkerStatus(
             name=self.name,
-            scope=f"d{self._device.device_id}",
+            scope=f"d{self._device_id}",
             doing=doing,
             done=self._tally.done,
             left=self._tally.left,
