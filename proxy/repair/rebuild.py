@@ -46,7 +46,7 @@ PAGE: Final = 500
 """Blobs listed at a time."""
 
 LACKING_MAX: Final = 5_000
-"""Blobs of one seat that are noted at a time; when they are made, the seat is listed again."""
+"""Blobs of one seat that are noted at a time; when they are dealt with, the listing goes on."""
 
 SETTLE_S: Final = 60.0
 """A blob younger than this may still be on its way to its devices."""
@@ -104,7 +104,6 @@ class Rebuilder:
         self._compared = 0
         self._lacks: list[Lack] = []
         self._missing: list[_Missing] = []
-        self._again: Lack | None = None
         self._held_up = 0
         self.rebuilt = 0
         """Copies and fragments made so far."""
@@ -242,8 +241,13 @@ class Rebuilder:
             held |= {entry.header.name.id async for entry in coming}
         before_ns = self._clock.now_ns() - int(self._settle_s * 1e9)
         homes = ring.devices(seat.policy, seat.partition)
-        for number in found.others:
-            there = self._listed(ring, self._client(homes[number]), seat._replace(number=number))
+        for at, number in enumerate(found.others):
+            there = self._listed(
+                ring,
+                self._client(homes[number]),
+                seat._replace(number=number),
+                found.after if at == 0 else b"",
+            )
             async for entry in there:
                 blob_id = entry.header.name.id
                 if blob_id not in held and entry.header.created_ns <= before_ns:
@@ -251,16 +255,16 @@ class Rebuilder:
                     self._missing.append(_Missing(entry, seat))
                     self._tally.found(1, entry.size_bytes)
                 if len(self._missing) >= LACKING_MAX:
-                    self._lacks.append(found._replace(blobs=0, size_bytes=0))  # for the rest
+                    # For the rest. Behind this one: what can't be made must not be met for ever.
+                    self._lacks.append(Lack(seat, 0, 0, found.others[at:], blob_id))
                     return
 
     async def _listed(
-        self, ring: Ring, device: DeviceClient | None, seat: Seat
+        self, ring: Ring, device: DeviceClient | None, seat: Seat, after: bytes = b""
     ) -> AsyncGenerator[BlobEntry, None]:
-        """The blobs of a seat; none of a device that does not answer."""
+        """The blobs of a seat behind an id; none of a device that does not answer."""
         if device is None:
             return
-        after = b""
         while True:
             try:
                 page = await device.list_group(ring.salt, ring.part_power, *_words(seat), after, PAGE)

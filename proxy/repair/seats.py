@@ -79,13 +79,15 @@ def former_home(ring: Ring, seat: Seat) -> int | None:
 class Lack(NamedTuple):
     """A seat that may lack blobs: at least so many, to judge by the other seats' groups.
 
-    others: the seats whose groups differ, the fullest first.
+    others: the seats whose groups differ, the fullest first. after: the blobs of the first of them are
+    noted up to this id.
     """
 
     seat: Seat
     blobs: int
     size_bytes: int
     others: tuple[int, ...]
+    after: bytes = b""
 
 
 def lack(seat: Seat, mine: BlobGroup | None, others: Mapping[int, BlobGroup | None]) -> Lack | None:

@@ -9,6 +9,7 @@ import pytest
 from proxy.core.blobs import Blobs, Owner
 from proxy.core.owners import Named, Owners
 from proxy.core.types import Blob, CompletedPart
+from proxy.repair import rebuild
 from proxy.repair.contract import Worked
 from proxy.repair.rebuild import COPIES_AT_ONCE, Rebuilder
 from runtime.randomness import SeededRandomness
@@ -172,3 +173,32 @@ def test_only_so_many_copies_are_under_way_at_once() -> None:
 
     run(scene())
     assert Counting.most == COPIES_AT_ONCE
+
+
+def test_many_that_cannot_be_made_keep_neither_the_others_nor_the_rounds_end_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More than are noted at a time, and the one that a row names comes behind them."""
+    monkeypatch.setattr(rebuild, "LACKING_MAX", 1)
+
+    async def scene() -> None:
+        world = await stocked(8)
+        lost = world.devices[3]
+        held = dict(lost._blobs)
+        last = max(held)
+        lost._blobs.clear()
+
+        class Doubting(Rebuilder):
+            async def _try_prove(self, owner: Owner) -> Named | None:
+                named = await super()._try_prove(owner)
+                return named if named is not None and last[0] in named.blobs else None
+
+        worker = rebuilder(world, 3, Doubting)
+        for _ in range(1000):
+            if (ended := await worker.work()) is not Worked.BUSY:
+                break
+        assert ended is Worked.THROTTLED
+        assert lost._blobs == {last: held[last]}
+        assert worker.status().counts["rebuilds_failed"] >= len(held) - 1
+
+    run(scene())
