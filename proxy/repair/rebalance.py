@@ -2,7 +2,10 @@
 
 After a ring change the former home still has its blobs, and a handoff device has those that it took in
 another's place. Each is copied first, verified and committed at its home, and only then deleted here;
-a blob is never on fewer devices than before. What is home already is only deleted here.
+a blob is never on fewer devices than before. What is home already is only deleted here. Where the ring
+has changed since the move began nothing is deleted: its home may be here again.
+
+Blobs of a policy that the ring has not belong nowhere: they are counted, and nobody waits for them.
 
 Doubling the partitions moves nothing: each half has the devices that the whole had.
 """
@@ -28,6 +31,9 @@ UNITS_PER_SURVEY: Final = 64
 """A survey of a device goes through its partitions in so many pieces, if they are not too large."""
 
 MOVES_AT_ONCE: Final = 4
+
+PAGE: Final = 256
+"""Blobs listed at a time: each listing that follows a change costs the device a look at all it has."""
 
 LOOK_AGAIN_S: Final = 60.0
 
@@ -76,6 +82,7 @@ class Rebalancer:
         self._surveyed = 0
         self._groups: list[BlobGroup] = []
         self._after = b""
+        self._page: list[BlobEntry] = []
         self._held_up = 0
         self.astray = UNKNOWN
         """As of the last survey, less what was moved since."""
@@ -111,6 +118,8 @@ class Rebalancer:
             return "moving blobs home"
         if self._held_up:
             return f"{self._held_up} blobs could not be moved home: {self._last_fault}"
+        if self._homeless:
+            return f"what is of no policy of the ring stays here, blobs: {self._homeless}"
         return "all blobs are at home"
 
     async def work(self) -> Worked:
@@ -132,7 +141,7 @@ class Rebalancer:
     def _begin(self, ring: Ring) -> None:
         self._ring = ring
         self._surveyed = self._homeless = self._held_up = 0
-        self._groups, self._after = [], b""
+        self._groups, self._page, self._after = [], [], b""
         self._tally.begin(0, 0)
 
     async def _survey(self, ring: Ring) -> None:
@@ -158,29 +167,28 @@ class Rebalancer:
             self._tell(ring)
 
     def _tell(self, ring: Ring) -> None:
-        blobs = (self._tally.left or 0) + self._held_up + self._homeless
+        blobs = (self._tally.left or 0) + self._held_up
         self.astray = Astray(ring.epoch, blobs, self._tally.left_bytes or 0)
 
     # -- moving ----------------------------------------------------------------------------------
 
     async def _move_some(self, ring: Ring, group: BlobGroup) -> None:
         seat = seat_of(group)
-        page = await self._device.list_group(
-            ring.salt,
-            ring.part_power,
-            seat.policy,
-            seat.partition,
-            seat.number,
-            self._after,
-            MOVES_AT_ONCE,
-        )
-        await together(self._try_move(ring, seat, entry) for entry in page)
-        if len(page) < MOVES_AT_ONCE:
+        if not self._page:
+            self._page = await self._listed(ring, seat)
+        some, self._page = self._page[:MOVES_AT_ONCE], self._page[MOVES_AT_ONCE:]
+        await together(self._try_move(ring, seat, entry) for entry in some)
+        if not self._page and not self._after:
             self._groups.pop()
-            self._after = b""
-        else:
-            self._after = page[-1].header.name.id
         self._tell(ring)
+
+    async def _listed(self, ring: Ring, seat: Seat) -> list[BlobEntry]:
+        """The next page of a group's blobs; `_after` is b"" behind the last one."""
+        page = await self._device.list_group(
+            ring.salt, ring.part_power, seat.policy, seat.partition, seat.number, self._after, PAGE
+        )
+        self._after = page[-1].header.name.id if len(page) == PAGE else b""
+        return page
 
     async def _try_move(self, ring: Ring, seat: Seat, entry: BlobEntry) -> None:
         home_id = ring.devices(seat.policy, seat.partition)[seat.number]
@@ -189,6 +197,7 @@ class Rebalancer:
             if home is None:
                 raise DeviceFault(Fault.UNREACHABLE, f"device {home_id} is not known here")
             if await self._is_home(home, entry):
+                self._require_unchanged(ring)
                 await self._delete(entry)
         except DeviceFault as fault:
             self._last_fault = f"d{home_id}: {fault}"
@@ -198,6 +207,11 @@ class Rebalancer:
         else:
             self.moved += 1
             self._tally.did(1, 0)
+
+    def _require_unchanged(self, ring: Ring) -> None:
+        """Raise DeviceFault where there is another ring by now: the next survey goes by that."""
+        if self._rings().epoch != ring.epoch:
+            raise DeviceFault(Fault.EPOCH, "the ring has changed meanwhile")
 
     async def _delete(self, entry: BlobEntry) -> None:
         deadline = self._clock.monotonic() + BLOB_DEADLINE_S

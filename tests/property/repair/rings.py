@@ -46,3 +46,20 @@ def moved(ring: Ring, chance: random.Random, share: float) -> Ring:
         tables=tables,
         steps=steps,
     )
+
+
+def restored(ring: Ring, former: Ring) -> Ring:
+    """The next epoch: all seats are where they were in a former one."""
+    return Ring(
+        epoch=ring.epoch + 1,
+        cluster_id=ring.cluster_id,
+        salt=ring.salt,
+        part_power=ring.part_power,
+        min_part_hours=ring.min_part_hours,
+        overload=ring.overload,
+        next_device_id=ring.next_device_id,
+        devices=ring.members,
+        placements=ring.placements,
+        tables=dict(former.tables),
+        steps=dict(ring.steps),
+    )

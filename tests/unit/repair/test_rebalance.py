@@ -4,15 +4,18 @@ import asyncio
 import os
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
+from proxy.repair import rebalance
 from proxy.repair.contract import Worked
 from proxy.repair.rebalance import Rebalancer
+from ring.lookup import Ring
 from storage.contract import BlobReader, DeviceClient
-from storage.types import BlobEntry
+from storage.types import BlobEntry, BlobName
 from tests.grid import BytesBody, throttle
 from tests.property.core.world import run
-from tests.property.repair.rings import moved
+from tests.property.repair.rings import moved, restored
 from tests.property.repair.store_world import PLAIN, StoreWorld
 
 KILLS = 30
@@ -171,5 +174,85 @@ def test_a_home_that_is_away_keeps_the_blob_here_and_is_tried_again() -> None:
             status = worker.status()
             assert (ended is Worked.THROTTLED) == (status.counts["moves_failed"] > 0)
         assert holders(world) == before
+
+    run(scene())
+
+
+class Undone(Rebalancer):
+    """While it copies the ring changes, and the blob's home is where it was before."""
+
+    world: StoreWorld
+    former: Ring
+
+    async def _copy(self, home: DeviceClient, reader: BlobReader) -> None:
+        await super()._copy(home, reader)
+        if self.world.ring.epoch == self.former.epoch + 1:
+            self.world.adopt(restored(self.world.ring, self.former))
+
+
+class Careless(Undone):
+    """Does not look at the ring again."""
+
+    def _require_unchanged(self, ring: Ring) -> None:
+        return
+
+
+async def undone(kind: type[Undone]) -> bool:
+    """Whether each blob is still where the ring places it again."""
+    world = StoreWorld(7)
+    await world.begin()
+    for container in world.containers:
+        await put(world, container.name, b"abcd" * 100_000)
+    kind.world, kind.former = world, world.ring
+    before = holders(world)
+    world.adopt(moved(world.ring, world.random, 1.0))
+    for worker in movers(world, kind):
+        while world.ring.epoch == kind.former.epoch + 1 and await worker.work() is Worked.BUSY:
+            continue
+    assert world.ring.epoch == kind.former.epoch + 2
+    return all(set(devices) <= set(holders(world)[key]) for key, devices in before.items())
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(Undone, True), (Careless, False)])
+def test_nothing_is_deleted_by_a_ring_that_is_no_longer_the_ring(
+    kind: type[Undone], kept: bool
+) -> None:
+    assert run(undone(kind)) is kept
+
+
+def test_a_blob_of_no_policy_of_the_ring_is_told_and_waited_for_by_nobody() -> None:
+    async def scene() -> None:
+        world = await stocked(8)
+        (entry, data) = next(iter(world.devices[0]._blobs.values()))
+        world.devices[0]._blobs[bytes(16), 0] = (
+            msgspec.structs.replace(entry, name=BlobName(bytes(16), 0), policy="forgotten-3"),
+            data,
+        )
+        worker = movers(world)[0]
+        await to_the_end(worker)
+        assert worker.astray == (world.ring.epoch, 0, 0)
+        status = worker.status()
+        assert status.counts["blobs_homeless"] == 1
+        assert "no policy of the ring" in status.doing
+        assert (bytes(16), 0) in world.devices[0]._blobs
+
+    run(scene())
+
+
+def test_a_seat_of_many_blobs_is_moved_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebalance, "PAGE", 3)
+    monkeypatch.setattr(rebalance, "MOVES_AT_ONCE", 2)
+
+    async def scene() -> None:
+        world = StoreWorld(9)
+        await world.begin()
+        for number in range(24):
+            await world.client.put_object(
+                world.containers[0], f"k{number}", BytesBody(b"abcd" * 20_000), PLAIN
+            )
+            world.expected[world.containers[0].name, f"k{number}"] = b"abcd" * 20_000
+        world.adopt(moved(world.ring, world.random, 1.0))
+        await asyncio.gather(*map(to_the_end, movers(world)))
+        await world.check()
 
     run(scene())
