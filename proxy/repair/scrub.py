@@ -7,6 +7,8 @@ place is kept in a small file on the device: a restart goes on where it was.
 
 A blob that is in memory is checked as it is there: its readers get those bytes. When it has left
 memory a later round reads it from the disk.
+
+A mark that is dated in the future is a clock's that was wrong: it holds back no round.
 """
 
 from collections.abc import Callable
@@ -91,7 +93,8 @@ class VerifiesBlobs(Protocol):
     """A device of this process that reads its own blobs for the sake of it."""
 
     async def verify_blob(self, name: BlobName) -> bool:
-        """Whether a committed blob is whole; a bad one is set aside. Raises DeviceFault."""
+        """Whether a committed blob is whole; a bad one is set aside, one that was deleted meanwhile is
+        not bad. Raises DeviceFault."""
 
 
 def pace_bytes_s(left_bytes: int, begun_s: float, now_s: float, period_s: float) -> float:
@@ -183,8 +186,10 @@ class Scrubber:
         ring = self._rings()
         mark = await self._marked()
         now_s = self._clock.now_ns() / 1e9
+        if mark.begun_s > now_s and self._running(mark):
+            self._mark = mark = msgspec.structs.replace(mark, begun_s=now_s)
         if not self._running(mark):
-            if now_s < mark.begun_s + self._period_s and not self._hurried:
+            if 0 <= now_s - mark.begun_s < self._period_s and not self._hurried:
                 return Worked.IDLE
             mark = ScrubMark(begun_s=now_s, ended_s=mark.ended_s, running=True)
         if self._tally.left_bytes is None:

@@ -127,8 +127,9 @@ class BlobStore:
 
     async def verify(self, name: BlobName) -> bool:
         """Whether all of a committed blob is sound; where it is not, it goes the way of
-        `report_corrupt`. What had to be fetched from the disk for it is not kept in memory."""
-        return not await self._to_the_end("verify", self._inspect(name, None, keep=False))
+        `report_corrupt`. One that was deleted meanwhile is not bad. What had to be fetched from the
+        disk for it is not kept in memory."""
+        return not await self._to_the_end("verify", self._inspect(name, None, keep=False, absent=False))
 
     async def _report(self, name: BlobName, chunk: int | None) -> None:
         await self.report_corrupt(name, chunk)
@@ -162,11 +163,14 @@ class BlobStore:
                 await self._index.record_blob_removed(name)
                 await self._run(self._remove, self._paths.blob(name))
 
-    async def _inspect(self, name: BlobName, chunk: int | None, *, keep: bool = True) -> bool:
+    async def _inspect(
+        self, name: BlobName, chunk: int | None, *, keep: bool = True, absent: bool = True
+    ) -> bool:
+        """Whether it was set aside; `absent` where it was not there."""
         async with self._claims.hold([name]):
             entry = self._index.blob_entry(name)
             if entry is None:
-                return True
+                return absent
             if await self._run(self._sound, entry, chunk, keep):
                 return False
             # The file first: between the two a reader finds no file, and never the bad one.

@@ -553,7 +553,8 @@ class Device:
                 self._places = None
 
     async def verify_blob(self, name: BlobName) -> bool:
-        """Whether all of a committed blob is sound; a bad one is set aside. Raises DeviceFault."""
+        """Whether all of a committed blob is sound; a bad one is set aside, one that was deleted
+        meanwhile is not bad. Raises DeviceFault."""
         self._check()
         return await self.blobs.verify(name)
 

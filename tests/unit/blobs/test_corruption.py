@@ -210,3 +210,11 @@ async def test_many_readers_of_one_bad_blob_set_it_aside_once(device: Device) ->
     assert await device.get(name) == DATA
     for reader in readers:
         reader.close()
+
+
+async def test_what_was_deleted_before_it_was_verified_is_not_bad(device: Device) -> None:
+    name = await device.put(DATA)
+    assert await device.blobs.verify(name)
+    await device.blobs.delete(name)
+    assert await device.blobs.verify(name)
+    assert device.files("quarantine") == []

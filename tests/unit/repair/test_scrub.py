@@ -181,3 +181,46 @@ async def test_the_file_keeps_the_last_mark_and_owns_up_to_damage(tmp_path: Path
     path.write_bytes(data)
     assert await file.load() == b""
     assert sorted(p.name for p in tmp_path.iterdir()) == ["scrub"]
+
+
+class Late:
+    """A device whose blobs are deleted between their listing and their reading."""
+
+    def __init__(self, device: MemoryDevice) -> None:
+        self.device = device
+
+    async def verify_blob(self, name: BlobName) -> bool:
+        await self.device.delete_blob(name, 1e18)
+        return await self.device.verify_blob(name)
+
+
+def test_what_was_deleted_before_its_turn_is_no_damage() -> None:
+    async def scene() -> None:
+        world, store = await stocked()
+        device, lost = world.devices[1], list[int]()
+        worker = scrubber(world, store, device, Mark(), DAY_S, lost)
+        worker._verifier = Late(device)
+        await to_the_end(worker)
+        assert device._blobs == {}
+        assert (worker.status().counts["blobs_damaged"], lost) == (0, [])
+
+    run(scene())
+
+
+def test_a_clock_that_was_years_ahead_does_not_end_scrubbing() -> None:
+    async def scene() -> None:
+        world, store = await stocked()
+        device, mark = world.devices[0], Mark()
+        world.clock.ahead_s = 1000 * DAY_S
+        worker = scrubber(world, store, device, mark, DAY_S, [])
+        await worker.work()
+        world.clock.ahead_s = 0.0  # in the middle of a round
+        await to_the_end(scrubber(world, store, device, mark, DAY_S, []))
+        world.clock.ahead_s = 1000 * DAY_S  # a whole one
+        again = scrubber(world, store, device, mark, DAY_S, [])
+        await to_the_end(again)
+        world.clock.ahead_s = 0.0
+        assert await again.work() is Worked.BUSY
+        assert again.status().since_s <= world.clock.now_ns() / 1e9
+
+    run(scene())
