@@ -111,6 +111,12 @@ class Runner:
         return found
 
 
+def _cancelled() -> bool:
+    """Whether it is this very task that is to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class _Loop:
     """One worker on its way."""
 
@@ -168,6 +174,10 @@ class _Loop:
         begun = self._clock.monotonic() - pace.rested_s
         try:
             worked = await self.worker.work()
+        except asyncio.CancelledError as error:
+            if _cancelled():
+                raise
+            return self._failed(error)  # of something that it waited for
         except Exception as error:  # whatever it is: the work must go on
             return self._failed(error)
         self._failures = 0
@@ -182,7 +192,7 @@ class _Loop:
                 self._state = WorkerState.IDLE
                 return self._spread(self._look_again_s)
 
-    def _failed(self, error: Exception) -> float:
+    def _failed(self, error: BaseException) -> float:
         self._failures += 1
         self._state = WorkerState.FAILING
         self._last_error = f"{type(error).__name__}: {error}"

@@ -141,3 +141,23 @@ def test_a_worker_that_comes_late_runs_too_and_an_unknown_one_is_an_error() -> N
         await rig.tasks.close()
 
     run(scene())
+
+
+def test_a_worker_that_waited_for_something_that_was_cancelled_goes_on() -> None:
+    """What ends with its own device or connection must not end the loop without a word."""
+
+    async def scene() -> None:
+        def script(turn: int) -> Worked:
+            if turn == 1:
+                raise asyncio.CancelledError("the connection was closed")
+            return Worked.IDLE
+
+        rig = Rig(script)
+        rig.runner.start()
+        await asyncio.sleep(0.5)
+        assert rig.state is WorkerState.FAILING
+        await asyncio.sleep(5)
+        assert (len(rig.worker.at), rig.state) == (2, WorkerState.IDLE)
+        await rig.tasks.close()
+
+    run(scene())
