@@ -26,6 +26,9 @@ TICK_S: Final = 0.25
 MOVES_OF_FREE: Final = 0.75
 """Compaction moves no segment whose live bytes exceed this share of the free room."""
 
+COMPACT_AGAIN_S: Final = 30.0
+"""A compaction that found no room, or could not read, is tried again after this long."""
+
 LASTED_S: Final = 10.0
 """A start that lasted so long was a good one (see opening.STARTS)."""
 
@@ -67,6 +70,7 @@ class Upkeep:
         self._compacted: dict[int, int] = {}
         self._lasting: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._again: asyncio.TimerHandle | None = None
         self.checkpoint_at: float | None = None
 
     def _task_failed(self, name: str, error: BaseException) -> None:
@@ -84,10 +88,10 @@ class Upkeep:
 
     def stop(self) -> None:
         """Begin nothing more: the device stopped serving."""
-        for timer in (self._timer, self._lasting):
+        for timer in (self._timer, self._lasting, self._again):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._tables = None
+        self._timer = self._again = self._tables = None
 
     async def close(self) -> None:
         """End the compaction and wait until the last checkpoint has ended."""
@@ -209,7 +213,7 @@ class Upkeep:
 
     def _compact_some(self) -> None:
         """Begin to compact the emptiest segment, if one is worth it and none is under way."""
-        if self._tables is None or len(self._tasks):
+        if self._tables is None or len(self._tasks) or self._again is not None:
             return
         number = self._poorest(self._tables.usage.live)
         if number is None:
@@ -217,14 +221,18 @@ class Upkeep:
         if number is not None:
             self._tasks.spawn("compact", self._compact(self._tables, number))
 
-    def _poorest(self, live: dict[int, int]) -> int | None:
+    def _poor(self, live: dict[int, int]) -> list[int]:
+        """Segments worth compacting, the emptiest first; not those where it has changed nothing."""
         files, config = self._journal.files, self._config
         below = live_ratio(config, self._journal.free_bytes)
         bound = below * config.segment_bytes
         poor = [number for number in files.known if live.get(number, 0) < bound]
         fresh = [number for number in poor if self._compacted.get(number) != live.get(number, 0)]
         sizes = {number: files.size(number) for number in fresh}
-        found = candidates(live, sizes, self._journal.segment, below)
+        return candidates(live, sizes, self._journal.segment, below)
+
+    def _poorest(self, live: dict[int, int]) -> int | None:
+        found = self._poor(live)
         # Moving needs room before it gives any: on a full device not more than deletes can spare.
         if not found or live.get(found[0], 0) > self._journal.free_bytes * MOVES_OF_FREE:
             return None
@@ -247,6 +255,25 @@ class Upkeep:
                 self._on_note(f"segment {number} is damaged at offset {result.stuck}; it is kept")
         except (DeviceFault, OSError) as error:
             self._on_note(f"compaction of segment {number}: {error}")
+            self._compact_again()
+            return
         except IndexDamagedError as error:
             self._on_damage(error)
         self._compacted[number] = tables.usage.live.get(number, 0)
+
+    def _compact_again(self) -> None:
+        """Later, whether anything is written meanwhile or not: a full device waits for its room."""
+        if self._tables is not None:
+            self._again = self._loop.call_later(COMPACT_AGAIN_S, self._try_again)
+
+    def _try_again(self) -> None:
+        self._again = None
+        try:
+            self._journal.free_bytes = self._disk.free_bytes(self._path)
+        except OSError as error:
+            self._on_note(f"how much room there is can't be told: {error}")
+            self._compact_again()
+            return
+        self._compact_some()
+        if self._tables is not None and not len(self._tasks) and self._poor(self._tables.usage.live):
+            self._compact_again()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from storage.device import upkeep
 from storage.device.identity import DeviceRefused
 from storage.device.index_contract import Table
 from storage.device.lane import InlineLane
@@ -562,3 +563,24 @@ async def test_the_status_says_what_there_is() -> None:
     assert status.unindexed_rows == 0
     assert status.checkpoint_age_s == 5
     assert status.index_bytes > 0
+
+
+async def test_a_compaction_that_found_no_room_is_tried_again_on_a_device_at_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(upkeep, "COMPACT_AGAIN_S", 0.01)
+    rig = await new_rig()
+    await rig.ask(rig.write(S, N, b"k" * 1000), b"k" * 1000)
+    for _ in range(8):
+        await rig.ask(rig.write(S, b"junk", b"x" * 1500), b"x" * 1500)
+    await rig.device.checkpoint()
+    rig.disk.full = True  # the compaction that has just begun can't go on
+    while not rig.device.status().notes:
+        await turns()
+    assert 1 in rig.device._journal.files.known
+    rig.disk.full = False
+    async with asyncio.timeout(10):
+        while 1 in rig.device._journal.files.known:
+            await asyncio.sleep(0.01)
+            await rig.device.checkpoint()  # nothing, until something was moved
+    assert (await rig.send(Read(S, N)))[1] == b"k" * 1000
