@@ -146,7 +146,8 @@ class MergedScan:
     async def _moved_on(self, buffer: _ShardBuffer) -> bool:
         """Whether the rows of a sealed shard are elsewhere by now: then go on there, where it was.
 
-        What was taken of it before was read before they moved.
+        What was taken of it before was read before they moved. The successors are filled, too: nothing
+        may be taken of others while what stands before it has not been read.
         """
         if self._successors is None:
             return False
@@ -154,7 +155,9 @@ class MergedScan:
         if shards == [buffer.shard]:
             return False
         at = self._buffers.index(buffer)
-        self._buffers[at : at + 1] = [_ShardBuffer(shard, buffer.at) for shard in shards]
+        instead = [_ShardBuffer(shard, buffer.at) for shard in shards]
+        self._buffers[at : at + 1] = instead
+        await together(map(self._fill, instead))
         return True
 
 

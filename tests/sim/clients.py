@@ -125,6 +125,7 @@ class Client:
         self._rng = rng
         self._pause_max_s = pause_max_s
         self._node = rng.choice(world.nodes)
+        self._patience_min_s = 1.0
         self._written = 0
         self._seen: dict[tuple[str, str], Held] = {}
         self.answered = 0
@@ -158,15 +159,17 @@ class Client:
     # -- asking --
 
     def on(self, node: Node) -> "Client":
-        """From now on ask this node."""
+        """From now on ask this node, and wait as long as any client may: whoever looks at rest must not
+        meet a deletion that waits for the one who began it, and give up."""
         self._node = node
+        self._patience_min_s = PATIENCE_MAX_S
         return self
 
     async def _ask(self, act: Callable[[CoreStore], Coroutine[Any, Any, T]]) -> T:
         if not self._node.running:
             self._node = self._rng.choice(self._world.nodes)
         try:
-            async with asyncio.timeout(self._rng.uniform(1.0, PATIENCE_MAX_S)):
+            async with asyncio.timeout(self._rng.uniform(self._patience_min_s, PATIENCE_MAX_S)):
                 return await self._node.carry_out(act)
         except (Violation, *_MAYBE, *_ANSWERS):
             raise

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.errors import Unavailable
-from proxy.core.listing import list_rows
+from proxy.core.listing import Successors, list_rows
 from proxy.core.register import Value, tombstone
+from proxy.core.seals import Seals
 from proxy.core.shard_scan import ShardScan
 from proxy.core.shards import Layout
-from proxy.core.types import ListQuery
+from proxy.core.types import ListQuery, SealHead
 from storage.types import NAME_MAX_BYTES, Page, RowAnswer, RowMessage, Scan, ScannedRow
 from tests.property.core.world import World, run
 
@@ -54,11 +55,13 @@ def expected(names: set[str], query: ListQuery) -> Iterator[str]:
     return (name.decode() for name in ordered)
 
 
-async def pages(scan: ShardScan, shards: list[bytes], query: ListQuery) -> list[list[str]]:
+async def pages(
+    scan: ShardScan, shards: list[bytes], query: ListQuery, successors: Successors | None = None
+) -> list[list[str]]:
     """All pages, each with its names."""
     found = []
     while True:
-        page = await list_rows(scan, shards, query, decode)
+        page = await list_rows(scan, shards, query, decode, successors=successors)
         found.append(
             [entry if isinstance(entry, str) else str(entry.name, "utf-8") for entry in page.entries]
         )
@@ -111,6 +114,40 @@ def test_pages_add_up_to_the_whole_listing(
             assert [name for page in found for name in page] == whole
             assert all(len(page) == query.limit for page in found[:-1])
             assert found[-1] or not whole
+
+    run(scene())
+
+
+@settings(max_examples=200, deadline=None)
+@given(STEPS, STEPS, QUERIES, st.sampled_from([1, 2, 4]), st.integers(1, 4))
+def test_pages_add_up_to_the_whole_listing_though_shards_have_moved_on(
+    steps: list[tuple[str, bool, int]],
+    later: list[tuple[str, bool, int]],
+    query: ListQuery,
+    shards: int,
+    moved: int,
+) -> None:
+    """Who lists began by an older row of the container; what was written later is in the new shards."""
+
+    async def scene() -> None:
+        world = World(delay_max_s=0.0)
+        scan, names = await fill(world, steps, shards)
+        old, new = Layout(ID, 0, shards), Layout(ID, 0, shards, min(moved, shards))
+        rows = world.proxy().rows
+        for name in names:
+            await rows.write(new.shard_of(name.encode()), name.encode(), Value(0, 0, b"", b""))
+        for name, there, _ in later:
+            value = Value(0, 0, b"", b"") if there else tombstone()
+            await rows.write(new.shard_of(name.encode()), name.encode(), value)
+            (names.add if there else names.discard)(name)
+        for number in range(new.moved):
+            await Seals(rows).set(old.key(number), SealHead(1, b"n" * 16, "", "c", b"c"))
+
+        async def successors(shard: bytes) -> list[bytes]:
+            return new.successors(shard)
+
+        found = await pages(scan, old.all_shards(), query, successors)
+        assert [name for page in found for name in page] == list(expected(names, query))
 
     run(scene())
 
