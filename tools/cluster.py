@@ -137,19 +137,24 @@ def running(
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for node in nodes:
-            with open(node.log, "wb") as log:
-                processes[node.name] = subprocess.Popen(
-                    [sys.executable, "-m", "tools.main", "up", "--config", node.config],
-                    env={**os.environ, **keys},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+            processes[node.name] = start(node, keys)
         yield processes
     finally:
         for process in processes.values():
             end(process)
+
+
+def start(node: Node, keys: dict[str, str]) -> subprocess.Popen[bytes]:
+    """One node as a process; its log begins anew."""
+    with open(node.log, "wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tools.main", "up", "--config", node.config],
+            env={**os.environ, **keys},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -36,12 +36,13 @@ class Copies:
     async def make(
         self, device: DeviceClient, header: BlobHeader, pieces: AsyncGenerator[Buffer, None]
     ) -> None:
-        """A new blob of these bytes, durable on return. Cancelled or failed, there is none.
+        """A new blob of these bytes, durable on return, when it is its turn. Cancelled or failed, there
+        is none.
 
         Raises DeviceFault; what `pieces` raises; ValueError where the device has one of this name, or
         is being given one.
         """
-        async with aclosing(pieces):
+        async with aclosing(pieces), self._pace.turn():
             deadline = self._clock.monotonic() + BLOB_DEADLINE_S
             writer = await device.create_blob(header, deadline)
             try:

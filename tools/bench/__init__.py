@@ -1,7 +1,7 @@
 """`atoll bench`: the fixed workloads, on a store that it starts, on the prototype, on any S3 server.
 
-Registers the subcommands; what they do is in `s3_command`, `ring`, `device`, `rebuild` and `sync`,
-imported when called.
+Registers the subcommands; what they do is in `s3_command`, `ring`, `device`, `cluster`,
+`rebuild` and `sync`, imported when called.
 """
 
 import argparse
@@ -12,16 +12,21 @@ from typing import Any
 def add_parser(subparsers: Any) -> None:
     """Register `bench` and its subcommands on the command line's subparsers."""
     bench = subparsers.add_parser("bench", help="measure the store, the ring builder or a device")
-    kinds = bench.add_subparsers(dest="kind", required=True, metavar="s3|ring|device|rebuild|sync|all")
+    kinds = bench.add_subparsers(
+        dest="kind", required=True, metavar="s3|ring|device|cluster|rebuild|sync|all"
+    )
     s3 = kinds.add_parser("s3", help="S3 workloads on a store that this command starts")
     _add_s3_arguments(s3)
     s3.set_defaults(func=_run_s3)
-    everything = kinds.add_parser("all", help="the ring builder, then the S3 workloads")
+    everything = kinds.add_parser(
+        "all", help="the ring builder, the cluster, repair, then the S3 workloads"
+    )
     _add_s3_arguments(everything)
     everything.set_defaults(func=_run_all)
     for name, text in (
         ("ring", "build and change a large ring"),
         ("device", "one device's engine"),
+        ("cluster", "a node of four dies: how long until nobody notices"),
         ("rebuild", "make anew what a lost device held"),
         ("sync", "two replicas of a million rows that differ in ten"),
     ):

@@ -74,6 +74,11 @@ class Recorder:
         self._failures[kind] = self._failures.get(kind, 0) + 1
         self._first_failure = self._first_failure or f"{kind}: {detail}".rstrip(": ")
 
+    @property
+    def finished(self) -> int:
+        """Right answers so far."""
+        return len(self._seconds)
+
     def result(self) -> LoadResult:
         """The row's figures; the wall time ends with the last answer."""
         return LoadResult(

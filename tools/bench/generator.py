@@ -36,13 +36,14 @@ async def run_load(load: Load, work: Work) -> LoadResult:
     try:
         async with asyncio.timeout(load.max_seconds + STALL_S), asyncio.TaskGroup() as group:
             for _ in range(load.connections):
-                group.create_task(_keep_connected(load, recorder))
+                group.create_task(keep_connected(load, recorder))
     except TimeoutError:
         recorder.failed("stalled", f"no answer {STALL_S:.0f} s after the row's time was over")
     return recorder.result()
 
 
-async def _keep_connected(load: Load, recorder: Recorder) -> None:
+async def keep_connected(load: Load, recorder: Recorder) -> None:
+    """One client: connects, again where it must, until the recorder has no more requests."""
     loop = asyncio.get_running_loop()
     url = urlsplit(load.server.endpoint)
     context = ssl.create_default_context() if url.scheme == "https" else None

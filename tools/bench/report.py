@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tools.bench import others
 from tools.bench.bars import Verdict
 from tools.bench.machine import Machine
 from tools.bench.rows import TITLES, RowResult
@@ -55,6 +56,7 @@ class Report(msgspec.Struct):
     verdicts: list[Verdict]
     broken: list[str]
     ring: dict[str, Any] | None = None
+    others: dict[str, Any] = {}
 
     @property
     def correct(self) -> bool:
@@ -198,6 +200,7 @@ def remarks(report: Report) -> list[str]:
         *durability_remarks(report),
         *notes,
         *ring_remarks(report.ring),
+        *others.sentences(report.others),
         *noise_remarks(report),
         *wrong,
         *broken,

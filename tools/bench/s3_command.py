@@ -5,8 +5,6 @@ Exit status: 0 all answers were right; 1 a row was wrong or did not run; 2 wrong
 """
 
 import argparse
-import contextlib
-import io
 import os
 import sys
 from collections.abc import Callable
@@ -17,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 from rich.console import Console
 
-from tools.bench import chart, suite
+from tools.bench import chart, others, suite
 from tools.bench.bars import evaluate_all
 from tools.bench.driver import GeneratorDied
 from tools.bench.load import Server
@@ -41,12 +39,21 @@ class WrongArguments(Exception):
 
 def run(args: argparse.Namespace) -> int:
     """Run the workloads; store, draw and print the results."""
-    return _guarded(lambda: _run(args, ring=None))
+    return _guarded(lambda: _run(args, ring=None, beside=None))
 
 
 def run_all(args: argparse.Namespace) -> int:
-    """The ring builder first, then the workloads; one report for both."""
-    return _guarded(lambda: _run(args, ring=_measure_ring(args.quick)))
+    """The ring builder first, what `others` has, then the workloads; one report for all."""
+
+    def step(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def everything() -> int:
+        step("atoll bench ring")
+        ring = others.measure("ring", QUICK_RING if args.quick else FULL_RING)
+        return _run(args, ring=ring, beside=others.measure_all(args.quick, step))
+
+    return _guarded(everything)
 
 
 def _guarded(work: Callable[[], int]) -> int:
@@ -60,8 +67,13 @@ def _guarded(work: Callable[[], int]) -> int:
         return USAGE
 
 
-def _run(args: argparse.Namespace, ring: dict[str, Any] | None) -> int:
+def _run(
+    args: argparse.Namespace,
+    ring: dict[str, Any] | None,
+    beside: tuple[dict[str, others.Figures], list[str]] | None,
+) -> int:
     plan = plan_of(args)
+    found, not_run = beside or ({}, [])
     console = _console(to_stderr=args.json)
     rows = sum(1 for row in plan.selected for _ in range(1 + len(plan.endpoints)))
     with TerminalReporter(console, rows) as reporter:
@@ -74,14 +86,15 @@ def _run(args: argparse.Namespace, ring: dict[str, Any] | None) -> int:
         parameters=msgspec.to_builtins(plan.scale),
         results=outcome.results,
         verdicts=verdicts,
-        broken=outcome.broken,
+        broken=[*not_run, *outcome.broken],
         ring=ring,
+        others=dict(found),
     )
     store(report, args.output, partial=args.quick or args.only is not None)
     _print(report, console, as_json=args.json)
     if not report.correct:
         return WRONG
-    missed = any(not verdict.met for verdict in verdicts)
+    missed = any(not verdict.met for verdict in verdicts) or others.missed(found)
     return BAR_MISSED if args.check and missed else 0
 
 
@@ -174,18 +187,3 @@ def _print(report: Report, console: Console, *, as_json: bool) -> None:
     console.print(terminal_table(report, OWN_NAME))
     for text in remarks(report):
         console.print(f"- {text}", highlight=False, markup=False)
-
-
-def _measure_ring(quick: bool) -> dict[str, Any]:
-    """The ring builder's own figures, as its command prints them whether its bars are met or not."""
-    from tools.bench import ring
-
-    size = QUICK_RING if quick else FULL_RING
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        status = ring.run([*size, "--json"])
-    try:
-        figures: dict[str, Any] = msgspec.json.decode(printed.getvalue())
-    except msgspec.DecodeError as error:
-        raise ServerFailed(f"the ring benchmark ended with {status} and no figures") from error
-    return figures

@@ -8,7 +8,12 @@ from tools.bench import rebuild
 
 
 async def test_it_measures_a_small_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("OBJECT_BYTES", 2**20), ("DISK_BYTES", 2**23), ("CALM_S", 0.2)):
+    for name, value in (
+        ("OBJECT_BYTES", 2**20),
+        ("DISK_BYTES", 2**23),
+        ("CALM_S", 0.2),
+        ("QUIET_S", 0),
+    ):
         monkeypatch.setattr(rebuild, name, value)
     figures = await rebuild._bench(str(tmp_path), 4)
     held = [entry for entry in figures if entry.startswith(("rebuild", "put_4k", "disk"))]

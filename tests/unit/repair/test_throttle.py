@@ -8,10 +8,15 @@ from proxy.repair.throttle import (
     READ,
     SHARE_MIN,
     STALE_S,
+    TURNS_CHANGE_S,
+    TURNS_FIRST,
+    TURNS_MAX,
     WRITE,
     ForegroundLatency,
     Latency,
+    Pace,
     Throttle,
+    next_turns,
     rest_s,
     share,
 )
@@ -68,6 +73,21 @@ def test_what_stays_slow_becomes_the_calm_state() -> None:
     run(scene())
 
 
+def test_a_few_slow_ones_among_many_count() -> None:
+    async def scene() -> None:
+        clock = LoopClock()
+        latency = ForegroundLatency(clock)
+        throttle = Throttle(latency, clock, 2.0)
+        await _requests(latency, 0.004, 10)
+        for turn in range(1000):
+            latency.note(WRITE, 0.150 if turn % 100 == 99 else 0.004)
+            latency.latencies()
+            await asyncio.sleep(0.005)
+        assert throttle.share() < 0.5
+
+    run(scene())
+
+
 def test_without_requests_nothing_holds_background_work_back() -> None:
     async def scene() -> None:
         clock = LoopClock()
@@ -105,5 +125,101 @@ def test_a_limited_pace_keeps_to_its_bytes_a_second() -> None:
             await pace.spend(0.0, 1_000_000)
         assert 8.9 <= clock.monotonic() - begun <= 10.1
         assert pace.rested_s == pytest.approx(clock.monotonic() - begun)
+
+    run(scene())
+
+
+# -- turns -------------------------------------------------------------------------------------
+
+
+def test_there_are_more_turns_as_long_as_requests_bear_it() -> None:
+    assert next_turns(4, 4, 1.0) == 5
+    assert next_turns(4, 3, 1.0) == 4  # nobody waits
+    assert next_turns(TURNS_MAX, TURNS_MAX, 1.0) == TURNS_MAX
+    assert next_turns(9, 9, 0.9) == 4
+    assert next_turns(3, 3, 0.1) == TURNS_FIRST
+
+
+class _Copying:
+    """Copies that are under way until they are told to end."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self.begun: list[int] = []
+        self.ends: list[asyncio.Event] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def add(self) -> None:
+        number = len(self.tasks)
+        self.ends.append(asyncio.Event())
+        self.tasks.append(asyncio.ensure_future(self._copy(number)))
+
+    async def _copy(self, number: int) -> None:
+        async with self._pace.turn():
+            self.begun.append(number)
+            await self.ends[number].wait()
+
+    async def end(self) -> None:
+        for end in self.ends:
+            end.set()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+def _copying(copies: int) -> tuple[_Copying, ForegroundLatency]:
+    clock = LoopClock()
+    latency = ForegroundLatency(clock)
+    copying = _Copying(Throttle(latency, clock, 2.0).pace())
+    for _ in range(copies):
+        copying.add()
+    return copying, latency
+
+
+def test_without_requests_all_copies_are_made_at_the_same_time() -> None:
+    async def scene() -> None:
+        copying, _ = _copying(20)
+        await asyncio.sleep(0.01)
+        assert len(copying.begun) == 20
+        await copying.end()
+
+    run(scene())
+
+
+def test_beside_requests_few_are_and_who_waits_gets_on_in_order() -> None:
+    async def scene() -> None:
+        copying, latency = _copying(0)
+        await _requests(latency, 0.004, 1)
+        for _ in range(6):
+            copying.add()
+        await asyncio.sleep(0.01)
+        assert copying.begun == [0, 1] == list(range(TURNS_FIRST))
+        copying.tasks[2].cancel()  # one that waits
+        copying.ends[1].set()
+        await asyncio.sleep(0.01)
+        assert copying.begun == [0, 1, 3]
+        copying.tasks[0].cancel()  # one that is made
+        await asyncio.sleep(0.01)
+        assert copying.begun == [0, 1, 3, 4]
+        await asyncio.sleep(STALE_S + 2 * TURNS_CHANGE_S)  # the requests have ended
+        assert copying.begun == [0, 1, 3, 4, 5]
+        await copying.end()
+
+    run(scene())
+
+
+def test_their_number_follows_the_latency() -> None:
+    async def scene() -> None:
+        copying, latency = _copying(0)
+        await _requests(latency, 0.004, 1)
+        for _ in range(10):
+            copying.add()
+        await _requests(latency, 0.004, 5.5)
+        assert TURNS_FIRST + 2 <= len(copying.begun) <= TURNS_FIRST + 6
+        await _requests(latency, 0.100, 5)
+        made = len(copying.begun)
+        for number in range(made - TURNS_FIRST):
+            copying.ends[number].set()
+        await asyncio.sleep(0.01)
+        assert len(copying.begun) == made  # fewer under way, and none is begun
+        await copying.end()
 
     run(scene())
