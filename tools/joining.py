@@ -137,10 +137,9 @@ class Joining:
         adoption = Adoption(ring, self._fence, placement, membership)
         adoption.on_adopted.append(membership.let_go)
         follower = Follower(
-            ring.epoch,
+            adoption,
             register,
             peers.firsts,
-            adoption.adopt,
             doors.clock,
             doors.randomness,
             on_problem,

@@ -6,6 +6,10 @@
 4. What was taken becomes durable. A newcomer that pulls from here in the new epoch must find it, or an
    acknowledged write could be missing from a majority of the new set.
 5. The fence opens in the new epoch, and this process's own requests go on there.
+
+Then those who wait for it are told: what the ring no longer names is let go of, newcomers are settled.
+There is no way back from here, so where one of them fails, the others are told all the same, and it is
+told again by the next `adopt`, of whatever ring is in use by then.
 """
 
 from collections.abc import Awaitable, Callable
@@ -53,11 +57,20 @@ class Adoption:
         self._fence = fence
         self._placement = placement
         self._host = host
+        self._untold: list[Callable[[Ring], Awaitable[None]]] = []
 
     async def adopt(self, ring: Ring) -> None:
-        """Go on in `ring`, unless it is not newer. Cancelled or failed, the fence is as it was."""
-        if ring.epoch <= self.ring.epoch:
-            return
+        """Go on in `ring`, unless it is not newer, and tell who has not been told yet.
+
+        Cancelled or failed before it was entered, the fence is as it was. The error of one who was told
+        is raised, too; to adopt the same ring again is to go on with those.
+        """
+        if ring.epoch > self.ring.epoch:
+            await self._enter(ring)
+            self._untold = list(self.on_adopted)
+        await self._tell()
+
+    async def _enter(self, ring: Ring) -> None:
         await self._host.prepare(ring)
         await self._host.empty_newcomers(ring)
         await self._host.keep(ring)
@@ -71,5 +84,15 @@ class Adoption:
         self._fence.epoch = ring.epoch
         self.ring = ring
         self._placement.adopt(ring)
-        for told in self.on_adopted:
-            await told(ring)
+
+    async def _tell(self) -> None:
+        failed: Exception | None = None
+        for tell in list(self._untold):
+            try:
+                await tell(self.ring)
+            except Exception as error:
+                failed = failed or error
+            else:
+                self._untold.remove(tell)
+        if failed is not None:
+            raise failed

@@ -7,16 +7,16 @@ was in the register once.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from proxy.cluster.newcomers import NotEmptied
+from proxy.cluster.adoption import Adoption
 from proxy.cluster.register import RingRegister
 from proxy.core.errors import StoreError
 from ring import file
-from ring.errors import RingError
 from ring.lookup import Ring
 from runtime.clock import Clock
+from runtime.errors import AtollError
 from runtime.randomness import Randomness
 from storage.contract import DeviceFault
 from storage.node import NodeClient
@@ -31,31 +31,31 @@ PEERS_ASKED_MAX: Final = 3
 RETRY_S: Final = 0.2
 """After a look or an adoption that failed."""
 
-Adopt = Callable[[Ring], Awaitable[None]]
-
 
 class Follower:
     """See the module. peers: those known at the moment; on_problem: told why a ring was not adopted."""
 
     def __init__(
         self,
-        epoch: int,
+        adoption: Adoption,
         register: RingRegister,
         peers: Callable[[], Iterable[NodeClient]],
-        adopt: Adopt,
         clock: Clock,
         randomness: Randomness,
         on_problem: Callable[[Exception], None],
     ) -> None:
-        self.epoch = epoch
-        """The newest ring that was adopted."""
+        self._adoption = adoption
         self._register = register
         self._peers = peers
-        self._adopt = adopt
         self._clock = clock
         self._randomness = randomness
         self._on_problem = on_problem
         self._poked = asyncio.Event()
+
+    @property
+    def epoch(self) -> int:
+        """Of the ring in use."""
+        return self._adoption.ring.epoch
 
     def poke(self) -> None:
         """There may be a newer ring: look now."""
@@ -73,13 +73,12 @@ class Follower:
                     await self._poked.wait()
 
     async def look(self) -> bool:
-        """Adopt what is newer; False where nobody could be asked, or the ring not be adopted."""
+        """Adopt what is newer, or end what an earlier adoption left undone; False where that failed, or
+        nobody could be asked."""
         try:
             ring = await self._newer()
-            if ring is not None:
-                await self._adopt(ring)
-                self.epoch = max(self.epoch, ring.epoch)
-        except (StoreError, RingError, DeviceFault, NotEmptied, OSError) as problem:
+            await self._adoption.adopt(ring or self._adoption.ring)
+        except (AtollError, StoreError, DeviceFault, OSError) as problem:
             self._on_problem(problem)
             return False
         return True

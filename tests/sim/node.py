@@ -185,9 +185,7 @@ class Node:
         placement = Placement(ring, member.clients, member.policies)
         adoption = self.adoption = Adoption(ring, self.fence, placement, member)
         adoption.on_adopted.append(member.let_go)
-        follower = Follower(
-            ring.epoch, register, self._peers, adoption.adopt, self.clock, randomness, self._problem
-        )
+        follower = Follower(adoption, register, self._peers, self.clock, randomness, self._problem)
         placement.on_stale = self.poke = follower.poke
         tasks = TaskOwner(self.name, self._task_failed)
         latency = ForegroundLatency(self.clock)
