@@ -64,9 +64,9 @@ class Membership:
         await self._own.open(ring, [member for member in ring.members if self._peers.owns(member)])
         for member in ring.members:
             known = self._members.get(member.id)
-            self._members[member.id] = member
             if known is None or known.address != member.address:
                 self.clients[member.id] = self._guards.device(self._client(member))
+            self._members[member.id] = member
         for placement in ring.placements:
             if placement.name != ROWS and placement.name not in self.policies:
                 self.policies[placement.name] = policy_named(placement.name)
