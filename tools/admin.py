@@ -8,7 +8,6 @@ is asked of each process's socket alone, which only the store's own user can ope
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from functools import partial
@@ -21,6 +20,7 @@ from aiohttp import web
 from proxy.repair.runner import Runner, UnknownWorker
 from ring.lookup import Ring
 from runtime.config import Config
+from runtime.private_socket import private_socket
 from storage.node import NodeClient
 from tools.finding import lines
 from tools.gather import Ask, gather
@@ -92,11 +92,9 @@ class Admin:
     async def start(self, stack: contextlib.AsyncExitStack) -> None:
         """Listen on the worker's socket, and on the admin port where this is worker 0."""
         path = admin_socket(self._reporter.who.worker)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
         own = web.Server(self._answer_own, access_log=None)
-        await self._serve(stack, own, asyncio.get_running_loop().create_unix_server(own, path))
-        os.chmod(path, 0o600)
+        listening = asyncio.get_running_loop().create_unix_server(own, sock=private_socket(path))
+        await self._serve(stack, own, listening)
         if self._reporter.who.worker == 0 and self._config.admin_port:
             node = web.Server(self._answer_node, access_log=None)
             listening = asyncio.get_running_loop().create_server(

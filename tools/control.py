@@ -13,7 +13,6 @@ it is stale.
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -29,6 +28,7 @@ from ring.epochs import is_joint
 from ring.errors import RingError
 from ring.lookup import Ring
 from ring.types import ROWS
+from runtime.private_socket import private_socket
 from storage.contract import DeviceClient, DeviceFault
 from storage.node import Progress
 from storage.types import GROUP_PARTITIONS_MAX
@@ -93,13 +93,11 @@ class Control:
 
     async def start(self, stack: contextlib.AsyncExitStack) -> None:
         """Listen until `stack` ends."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(SOCKET)
         server = web.Server(self._answer, access_log=None)
-        listener = await asyncio.get_running_loop().create_unix_server(server, SOCKET)
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_unix_server(server, sock=private_socket(SOCKET))
         stack.push_async_callback(server.shutdown, 0)
         stack.callback(listener.close)
-        os.chmod(SOCKET, 0o600)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         routes: dict[tuple[str, str], Callable[[], Awaitable[web.Response]]] = {

@@ -5,12 +5,12 @@ is a `session.py`.
 """
 
 import asyncio
-import os
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from runtime.clock import Clock
+from runtime.private_socket import private_socket
 from runtime.randomness import Randomness
 from runtime.tasks import TaskOwner
 from storage.contract import DeviceClient
@@ -62,8 +62,7 @@ class WireServer:
     async def listen_unix(self, path: str) -> None:
         """Listen on a Unix socket that this user alone may connect to; replaces a stale one."""
         loop = asyncio.get_running_loop()
-        self._listeners.append(await loop.create_unix_server(self._accept, path))
-        os.chmod(path, 0o600)
+        self._listeners.append(await loop.create_unix_server(self._accept, sock=private_socket(path)))
 
     async def listen_tcp(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen on TCP, with TLS where a context is given; returns the port (a free one for 0)."""
