@@ -6,7 +6,12 @@ collector and its exception with it.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
+
+ANEW_FIRST_S: Final = 1.0
+"""Before work that must go on is begun anew after its first error."""
+
+ANEW_MAX_S: Final = 60.0
 
 
 class TaskOwner:
@@ -26,6 +31,22 @@ class TaskOwner:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    def keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        """Like `spawn`, for what no error may end: it is reported, and `work` begun anew a while later.
+        It is over when `work` returns."""
+        return self.spawn(name, self._kept(name, work))
+
+    async def _kept(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        wait_s = ANEW_FIRST_S
+        while True:
+            try:
+                await work()
+                return
+            except Exception as error:
+                self._on_failure(f"{self._name}/{name}", error)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, ANEW_MAX_S)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

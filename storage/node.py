@@ -33,8 +33,9 @@ class Progress(msgspec.Struct, frozen=True, array_like=True, tag=71):
     """How far the devices of one process are with a ring change.
 
     settled, unsettled: row partition-replicas that are newcomers in this epoch, with and without all
-    rows. leftovers: shards on devices where the ring does not place them. misplaced: blobs away from
-    home, and their bytes.
+    rows; where the epoch moves none, unsettled are devices that have not been looked through in it yet,
+    whose leftovers and misplaced blobs nobody knows. leftovers: shards on devices where the ring does
+    not place them. misplaced: blobs away from home, and their bytes.
     """
 
     epoch: int

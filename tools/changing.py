@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from proxy.cluster.settle import Settler
@@ -16,17 +17,18 @@ ASK_TIME_S: Final = 3.0
 
 
 class Away(NamedTuple):
-    """What this process's devices hold that belongs elsewhere."""
+    """What this process's devices hold that belongs elsewhere. unknown: devices that can't tell yet."""
 
     leftovers: int = 0
     misplaced: int = 0
     misplaced_bytes: int = 0
+    unknown: int = 0
 
 
 class Changing:
     """own: the devices of this process. others: the processes of the cluster that can be asked.
 
-    away: what the rebalance workers know; not known yet counts as something away.
+    away: what the repair workers know of an epoch.
     """
 
     def __init__(
@@ -54,8 +56,8 @@ class Changing:
         if self._settling is not None:
             self._settling.cancel()
             await asyncio.wait([self._settling])
-        work = self._settler.settle(ring, tuple(self._own))
-        self._settling = self._tasks.spawn(f"settle epoch {ring.epoch}", work)
+        settle = partial(self._settler.settle, ring, tuple(self._own))
+        self._settling = self._tasks.keep(f"settle epoch {ring.epoch}", settle)
 
     def progress(self) -> Progress:
         """How far this process is."""
@@ -63,7 +65,15 @@ class Changing:
         if settler.epoch != epoch:
             return Progress(epoch, 0, 1)
         away = self._away(epoch)
-        return Progress(epoch, settler.settled, settler.unsettled, *away)
+        unsettled = settler.unsettled if settler.joint else away.unknown
+        return Progress(
+            epoch,
+            settler.settled,
+            unsettled,
+            away.leftovers,
+            away.misplaced,
+            away.misplaced_bytes,
+        )
 
     async def everyone(self) -> Sequence[Progress | None]:
         """How far each process of the cluster is; None for one that can't say."""

@@ -41,8 +41,8 @@ DEVICES_SAMPLED_MAX: Final = 32
 
 
 class State(msgspec.Struct, kw_only=True):
-    """How a ring change stands. joint: its rows are moving, so no other can begin. away: processes
-    that did not say how far they are."""
+    """How a ring change stands. joint: its rows are moving, so no other can begin. unknown: devices
+    that have not been looked through. away: processes that did not say how far they are."""
 
     epoch: int
     joint: bool
@@ -50,6 +50,7 @@ class State(msgspec.Struct, kw_only=True):
     expected: int
     misplaced: int
     misplaced_bytes: int
+    unknown: int
     away: int
 
 
@@ -156,6 +157,7 @@ def state_of(ring: Ring, progress: Sequence[Progress | None]) -> State:
         expected=found.expected,
         misplaced=found.misplaced,
         misplaced_bytes=found.misplaced_bytes,
+        unknown=found.unknown,
         away=len(progress) - len(present),
     )
 

@@ -6,9 +6,9 @@ A node by itself goes the same way: it is its own only keeper, over its own sock
 import asyncio
 import contextlib
 import logging
-import os
 from collections import ChainMap
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, NamedTuple
 
 from proxy.cluster.adoption import Adoption
@@ -111,8 +111,8 @@ class Joining:
         await self._listen(ChainMap(own.devices, kept), certificate)
         peers = self._peers(certificate)
         if held_back is not None:
-            begun = begin_keeper(held_back, peers.other_keepers(), doors.clock)
-            self._tasks.spawn("begin as a keeper", begun)
+            begin = partial(begin_keeper, held_back, peers.other_keepers(), doors.clock)
+            self._tasks.keep("begin as a keeper", begin)
         rows = keeper_rows(peers.keepers(keeper), doors.stamps, doors.clock, doors.randomness)
         register, nodes = RingRegister(rows, doors.randomness), NodeRegister(rows, doors.randomness)
         self._announce(nodes, register)
@@ -188,10 +188,7 @@ class Joining:
             service=self._service,
         )
         self._stack.push_async_callback(server.close)
-        path = socket_name(self._me.worker)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        await server.listen_unix(path)
+        await server.listen_unix(socket_name(self._me.worker))
         if self._config.cluster_listen:
             host, port = host_and_port(self._config.cluster_listen)
             tls = certificate.server if certificate else None
@@ -218,10 +215,10 @@ class Joining:
         """Worker 0 speaks for the node."""
         if self._me.worker != 0 or not self._config.cluster_listen:
             return
-        self._tasks.spawn("announce", announce(self._config, nodes))
+        self._tasks.keep("announce", partial(announce, self._config, nodes))
         if begins_clusters(self._config):
-            begun = begin_cluster(self._config, nodes, register, self._doors.randomness)
-            self._tasks.spawn("begin the cluster", begun)
+            begin = partial(begin_cluster, self._config, nodes, register, self._doors.randomness)
+            self._tasks.keep("begin the cluster", begin)
 
     async def _first_ring(self, register: RingRegister, stop: asyncio.Event) -> Ring | None:
         """The ring that this node has kept, or the first that the keepers have.

@@ -171,11 +171,17 @@ class RepairWorkers:
         self.runner.add(scrubber, scrub.LOOK_AGAIN_S)
 
     def away(self, epoch: int) -> Away:
-        """What is not at home on these devices; what was not looked at in this epoch yet counts."""
+        """What is not at home on these devices, as far as they were looked through in this epoch."""
         left = [worker.left for worker in self._leftovers.values()]
         moving = [mover.astray for mover in self._movers.values()]
         return Away(
-            leftovers=sum(one.partitions if one.epoch == epoch else 1 for one in left),
-            misplaced=sum(one.blobs if one.epoch == epoch else 1 for one in moving),
+            leftovers=sum(one.partitions for one in left if one.epoch == epoch),
+            misplaced=sum(one.blobs for one in moving if one.epoch == epoch),
             misplaced_bytes=sum(one.size_bytes for one in moving if one.epoch == epoch),
+            unknown=len(self._unknown(epoch)),
         )
+
+    def _unknown(self, epoch: int) -> set[int]:
+        """Devices that were not looked through in this epoch yet."""
+        left = {number for number, worker in self._leftovers.items() if worker.left.epoch != epoch}
+        return left | {number for number, mover in self._movers.items() if mover.astray.epoch != epoch}

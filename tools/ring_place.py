@@ -97,6 +97,11 @@ class RunningRing:
                 f"the change to epoch {state.epoch} is under way: {state.settled:,} of "
                 f"{state.expected:,} row replicas are settled. Apply again when all are"
             )
+        if state.unknown and not now:
+            raise InvalidChange(
+                f"the change to epoch {state.epoch} is under way: {state.unknown:,} devices have not "
+                "been looked through yet. Apply again in a moment, or now with --now"
+            )
         if state.misplaced and not now:
             raise InvalidChange(
                 f"the change to epoch {state.epoch} is under way: {state.misplaced:,} blobs and shards "

@@ -51,6 +51,7 @@ from tools.public_port import listen
 from tools.reach import ProcessName, Reach
 from tools.repairing import RepairWorkers
 from tools.reporter import Reporter
+from tools.warning_log import WarningLog
 
 SWITCH_INTERVAL_S: Final = 0.001
 """How long a thread that has synced waits for the interpreter beside a busy event loop, at most."""
@@ -110,6 +111,7 @@ class _Worker:
         self._doors = Doors(clock, RealDisk(), randomness, stamps)
         self._latency = ForegroundLatency(clock)
         self._telemetry = Telemetry()
+        self._warnings = WarningLog(clock)
         self._guards = Guards(clock, self._breaker_changed)
         self._stop = asyncio.Event()
         self._release = asyncio.Event()
@@ -156,7 +158,7 @@ class _Worker:
         await go_on(cluster.adoption.ring)
         cluster.adoption.on_adopted.append(go_on)
         repair.start()
-        errands.spawn("follow the ring", cluster.follower.run())
+        errands.keep("follow the ring", cluster.follower.run)
         door = self._door(store)
         reporter = self._reporter(cluster, store, repair)
         elsewhere = cluster.peers.elsewhere
@@ -172,7 +174,7 @@ class _Worker:
         if self._me.worker == 0:
             await self._control(cluster, changing, admin).start(stack)
         await cluster.peers.meet()
-        errands.spawn("reach", reporter.reach.run())
+        errands.keep("reach", reporter.reach.run)
         drain = await listen(stack, self._config, door, self._task_failed)
         _quieten_collector()
         ready()
@@ -207,7 +209,11 @@ class _Worker:
 
     def _ring_problem(self, problem: Exception) -> None:
         self._telemetry.event("ring_not_followed")
-        log.warning("the ring could not be followed: %s", problem)
+        self._warnings.say(f"the ring could not be followed: {problem}")
+
+    def _settling_problem(self, problem: Exception) -> None:
+        self._telemetry.event("partition_not_settled")
+        self._warnings.say(f"a partition that is new here can't be settled yet: {problem}")
 
     def _breaker_changed(self, device_id: int, state: BreakerState) -> None:
         self._telemetry.event(f"breaker_{state.value}")
@@ -238,7 +244,7 @@ class _Worker:
             rows,
             membership.own_at,
             doors.clock,
-            self._ring_problem,
+            self._settling_problem,
         )
         changing = Changing(
             settler,

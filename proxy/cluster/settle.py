@@ -10,6 +10,7 @@ its newcomers again.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -18,7 +19,9 @@ from proxy.core.asking import shards_of, told, told_with
 from proxy.core.errors import StoreError
 from proxy.core.placement import Placement, Replicas
 from proxy.core.rows import Rows, SealedShard
+from ring.epochs import is_joint
 from ring.lookup import Ring
+from ring.types import ROWS
 from runtime.clock import Clock
 from runtime.tasks import together
 from storage.contract import DeviceFault, RowDevice
@@ -47,6 +50,14 @@ RETRY_S: Final = 0.5
 
 class Unsettled(Exception):
     """A partition can't be settled now."""
+
+
+class _Newcomer(NamedTuple):
+    """A partition-replica to be settled. not_before: when, on the monotonic clock."""
+
+    device_id: int
+    partition: int
+    not_before: float = 0.0
 
 
 class _Known(NamedTuple):
@@ -113,32 +124,32 @@ class Settler:
         self._clock = clock
         self._on_problem = on_problem
         self.epoch = 0
+        self.joint = False
+        """Whether this epoch moves rows."""
         self.settled = 0
         self.unsettled = 0
         """Partition-replicas of this epoch, with and without all their rows."""
 
     async def settle(self, ring: Ring, device_ids: Iterable[int]) -> None:
         """Settle all newcomers of the ring's epoch among these devices; cancel it for a newer ring."""
-        left = newcomers(ring, device_ids)
-        self.epoch, self.settled, self.unsettled = ring.epoch, 0, len(left)
-        slots = asyncio.Semaphore(PARTITIONS_AT_ONCE)
+        left = deque(_Newcomer(*one) for one in newcomers(ring, device_ids))
+        self.epoch, self.joint = ring.epoch, is_joint(ring, ROWS)
+        self.settled, self.unsettled = 0, len(left)
+        await together(self._work_off(ring, left) for _ in range(min(PARTITIONS_AT_ONCE, len(left))))
 
-        async def one(device_id: int, partition: int) -> None:
-            async with slots:
-                await self._until_settled(ring, device_id, partition)
-            self.settled += 1
-            self.unsettled -= 1
-
-        await together(one(device_id, partition) for device_id, partition in left)
-
-    async def _until_settled(self, ring: Ring, device_id: int, partition: int) -> None:
-        while True:
+    async def _work_off(self, ring: Ring, left: deque[_Newcomer]) -> None:
+        """Settle one after the other. What can't be settled now goes behind all others."""
+        while left:
+            one = left.popleft()
+            await asyncio.sleep(max(0.0, one.not_before - self._clock.monotonic()))
             try:
-                await self._partition(ring, device_id, partition)
-                return
+                await self._partition(ring, one.device_id, one.partition)
             except (Unsettled, StoreError) as problem:
                 self._on_problem(problem)
-            await asyncio.sleep(RETRY_S)
+                left.append(one._replace(not_before=self._clock.monotonic() + RETRY_S))
+            else:
+                self.settled += 1
+                self.unsettled -= 1
 
     async def _partition(self, ring: Ring, device_id: int, partition: int) -> None:
         newcomer = self._own(device_id, ring.epoch)

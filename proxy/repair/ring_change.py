@@ -43,7 +43,8 @@ class Act(enum.Enum):
 
 
 class Needed(NamedTuple):
-    """act, and why it is not more. settled, expected: newcomers of a joint epoch."""
+    """act, and why it is not more. settled, expected: newcomers of a joint epoch. unknown: devices that
+    have not been looked through in an epoch that is not."""
 
     act: Act
     why: str
@@ -51,6 +52,7 @@ class Needed(NamedTuple):
     expected: int = 0
     misplaced: int = 0
     misplaced_bytes: int = 0
+    unknown: int = 0
 
 
 def needed(ring: Ring, progress: Sequence[Progress | None], *, balanced: bool) -> Needed:
@@ -68,15 +70,17 @@ def needed(ring: Ring, progress: Sequence[Progress | None], *, balanced: bool) -
         act = Act.SETTLE if done == expected else Act.WAIT
         why = f"{done:,} of {expected:,} newcomers are settled"
         return Needed(act, why, done, expected, misplaced, misplaced_bytes)
-    if balanced and not misplaced and not away:
-        return Needed(Act.NOTHING, "")
+    unknown = sum(one.unsettled for one in present)
     if away:
         why = f"{away} processes are away or not at epoch {ring.epoch}"
-        return Needed(Act.WAIT, why, 0, 0, misplaced, misplaced_bytes)
+        return Needed(Act.WAIT, why, 0, 0, misplaced, misplaced_bytes, unknown)
     if misplaced:
         why = f"{misplaced:,} blobs and shards are not at home"
-        return Needed(Act.WAIT, why, 0, 0, misplaced, misplaced_bytes)
-    return Needed(Act.PLAN, "")
+        return Needed(Act.WAIT, why, 0, 0, misplaced, misplaced_bytes, unknown)
+    if unknown:
+        why = f"{unknown:,} devices have not been looked through yet"
+        return Needed(Act.WAIT, why, unknown=unknown)
+    return Needed(Act.NOTHING if balanced else Act.PLAN, "")
 
 
 class RingChange:

@@ -38,33 +38,33 @@ SHARD = b"shard"
 
 def ring_of(epoch: int, table: list[int], sources: list[int] | None = None) -> Ring:
     """A ring of one partition, its rows on `table`; sources: where each came from in this epoch."""
+    return ring_with(epoch, [table], None if sources is None else [sources])
+
+
+def ring_with(epoch: int, table: list[list[int]], sources: list[list[int]] | None = None) -> Ring:
+    """The same of a power of two partitions, given one by one."""
     members = tuple(
         Device(n, f"{n + 1:032x}", "r", "z", f"n{n}", "h:1", f"/d{n}", 1.0) for n in range(5)
     )
     first = build(members, [PlacementSpec(ROWS, 3)], 0, 7, cluster_id="0" * 32)
     steps: tuple[Step, ...] = ()
     if sources is not None:
-        moved = [i for i, source in enumerate(sources) if source != table[i]]
-        steps = (
-            Step(
-                epoch,
-                0,
-                np.zeros(len(moved), np.uint32),
-                np.array(moved, np.uint8),
-                np.array([sources[i] for i in moved], np.uint32),
-            ),
-        )
+        before, after = np.array(sources, np.uint16), np.array(table, np.uint16)
+        partitions, replicas = np.nonzero(before != after)
+        left = before[partitions, replicas].astype(np.uint32)
+        step = Step(epoch, 0, partitions.astype(np.uint32), replicas.astype(np.uint8), left)
+        steps = (step,)
     return Ring(
         epoch=epoch,
         cluster_id=first.cluster_id,
         salt=7,
-        part_power=0,
+        part_power=len(table).bit_length() - 1,
         min_part_hours=0,
         overload=first.overload,
         next_device_id=5,
         devices=members,
         placements=first.placements,
-        tables={ROWS: np.array(table, np.uint16).reshape(3, 1)},
+        tables={ROWS: np.array(table, np.uint16).T},
         steps={ROWS: steps},
     )
 
@@ -252,5 +252,43 @@ def test_writes_go_on_while_a_newcomer_settles() -> None:
         world.enter_new()
         assert (await world.rows.read(SHARD, b"a")).value.payload == b"2"
         assert (await world.rows.read(SHARD, b"b")).value.payload == b"3"
+
+    run(scene())
+
+
+def test_partitions_that_are_stuck_hold_up_no_others_and_come_last() -> None:
+    async def scene() -> None:
+        world = Scene()
+        stuck, going = [[0, 1, 2]] * 12, [[2, 4, 0]] * 4
+        after = [[0, 1, 3]] * 12 + [[2, 4, 3]] * 4
+        world.fence.epoch = 2
+        joint = ring_with(2, after, stuck + going)
+        world.placement.adopt(joint)
+        world.devices[0].go_offline("away")
+        world.devices[1].go_offline("away")
+        settler = world.settler()
+        settling = asyncio.ensure_future(settler.settle(joint, [3]))
+        await asyncio.sleep(0.4)
+        assert (settler.settled, settler.unsettled) == (4, 12)
+        assert len(world.problems) == 12
+        world.devices[1].go_online()
+        await settling
+        assert (settler.settled, settler.unsettled) == (16, 0)
+
+    run(scene())
+
+
+def test_a_large_change_takes_no_more_tasks_than_a_small_one() -> None:
+    async def scene() -> None:
+        world = Scene()
+        world.fence.epoch = 2
+        joint = ring_with(2, [[0, 1, 3]] * 4096, [[0, 1, 2]] * 4096)
+        world.placement.adopt(joint)
+        settling = asyncio.ensure_future(world.settler().settle(joint, [3]))
+        most = 0
+        while not settling.done():
+            most = max(most, len(asyncio.all_tasks()))
+            await asyncio.sleep(0)
+        assert most < 50
 
     run(scene())

@@ -46,6 +46,8 @@ AFTER = settled(JOINT)
         (AFTER, [Progress(3, leftovers=1), Progress(3)], False, Act.WAIT),
         (AFTER, [Progress(3, misplaced=1), Progress(3)], False, Act.WAIT),
         (AFTER, [Progress(3), Progress(2)], False, Act.WAIT),
+        (AFTER, [Progress(3, unsettled=1), Progress(3)], False, Act.WAIT),
+        (AFTER, [Progress(3, unsettled=1), Progress(3)], True, Act.WAIT),
         (AFTER, [Progress(3), Progress(3)], False, Act.PLAN),
     ],
 )
@@ -53,3 +55,9 @@ def test_what_a_ring_needs(
     ring: Ring, progress: list[Progress | None], balanced: bool, act: Act
 ) -> None:
     assert needed(ring, progress, balanced=balanced).act is act
+
+
+def test_devices_that_were_not_looked_through_are_not_taken_for_work_left() -> None:
+    found = needed(AFTER, [Progress(3, unsettled=3)], balanced=False)
+    assert (found.misplaced, found.unknown) == (0, 3)
+    assert found.why == "3 devices have not been looked through yet"
