@@ -30,6 +30,7 @@ from tools.health.report import ClusterReport, ProcessReport, encode
 from tools.metrics import prometheus_text
 from tools.page.render import Rendered, render
 from tools.page.view import page_of
+from tools.pauses import Pauses
 from tools.reach import ProcessName
 from tools.reporter import Reporter, without_census
 
@@ -76,6 +77,7 @@ class Admin:
         workers: int,
         reporter: Reporter,
         repair: Runner,
+        pauses: Pauses,
         elsewhere: Callable[[], Mapping[ProcessName, NodeClient]] = no_other_nodes,
         bucket: AnswerBucket | None = None,
     ) -> None:
@@ -83,6 +85,7 @@ class Admin:
         self._workers = workers
         self._reporter = reporter
         self._repair = repair
+        self._pauses = pauses
         self._elsewhere = elsewhere
         self._bucket = bucket or _no_buckets
         self._gathering = asyncio.Lock()
@@ -116,21 +119,32 @@ class Admin:
             status, body = await self._bucket(await request.read())
             return _json(body, status)
         if request.method == "POST":
-            return self._control(request.path)
+            return await self._control(request.path)
         return _json(self._reporter.report_bytes())
 
-    def _control(self, path: str) -> web.Response:
+    async def _control(self, path: str) -> web.Response:
         """`/repair/<action>/<name>`, as `atoll repair` sends it."""
-        acts = {"pause": self._repair.pause, "resume": self._repair.resume, "run": self._repair.run_now}
+        repair = self._repair
+        acts = {"pause": repair.pause, "resume": repair.resume, "run": repair.run_now}
         _, _, rest = path.partition("/repair/")
         action, _, name = rest.partition("/")
         if action not in acts:
             return web.Response(status=404, text="there is no such action\n")
         try:
+            await self._remember(action, name)
             acts[action](name)
         except UnknownWorker:
             return web.Response(status=404, text=f"there is no repair worker {name!r}\n")
+        except OSError as error:
+            return web.Response(status=500, text=f"it can't be written down: {error}\n")
         return web.Response(text="done\n")
+
+    async def _remember(self, action: str, name: str) -> None:
+        """Write down who is paused, for the next start. Raises OSError."""
+        if action == "pause":
+            await asyncio.to_thread(self._pauses.keep, name, self._repair.names)
+        elif action == "resume":
+            await asyncio.to_thread(self._pauses.forget, name, self._repair.names)
 
     async def _answer_node(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):

@@ -3,6 +3,7 @@
 <data>/ring               the adopted ring
 <data>/keeper             on a keeper node, the rows that it keeps: the ring first
 <data>/formatted          which devices were formatted
+<data>/paused/            the repair workers that an operator has paused
 <data>/secret             the cluster secret, 0600, unless the configuration names another file
 <data>/credentials.toml   users with their keys, 0600
 <data>/devices/d0 …       devices as folders, unless the configuration names others
@@ -55,6 +56,11 @@ class Data(NamedTuple):
     def formatted(self) -> str:
         """Where it is written down which devices were formatted."""
         return os.path.join(self.path, "formatted")
+
+    @property
+    def paused(self) -> str:
+        """Where it is written down which repair workers are paused."""
+        return os.path.join(self.path, "paused")
 
 
 def ring_path(config: Config) -> str:

@@ -1,7 +1,8 @@
 """`atoll repair`: lists this node's background work, and pauses, resumes and starts it.
 
 It asks the node's own processes on their Unix sockets in the data directory, so it needs the store's
-own user; over the network nobody can pause anything. A pause ends with the process.
+own user; over the network nobody can pause anything. A pause holds on this node until `resume`, also
+after a restart.
 `run scrub` reads everything now, as fast as requests leave it, whatever its date was.
 
 Exit status: 0 done, 1 the store is not running or has no such worker, 2 wrong usage.

@@ -1,6 +1,6 @@
 """Makes the repair workers of one process and the runner that they run in."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from proxy.core.blobs import Blobs
@@ -55,9 +55,11 @@ class RepairWorkers:
         clock: Clock,
         randomness: Randomness,
         tasks: TaskOwner,
+        paused: Collection[str] = (),
     ) -> None:
+        """paused: names of workers that an operator has paused before."""
         throttle = Throttle(latency, clock, config.repair_latency_factor)
-        self.runner = Runner(tasks, throttle, clock, randomness)
+        self.runner = Runner(tasks, throttle, clock, randomness, paused)
         self._config = config
         self._store = store
         self._placement = placement

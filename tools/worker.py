@@ -46,6 +46,7 @@ from tools.changing import Changing
 from tools.control import Control
 from tools.data import Data, device_paths
 from tools.joining import Doors, Joined, Joining
+from tools.pauses import Pauses
 from tools.peers import is_own
 from tools.public_port import listen
 from tools.reach import ProcessName, Reach
@@ -137,6 +138,7 @@ class _Worker:
     ) -> None:
         errands = self._task_owner(stack)  # ended before what they work on
         store = self._store(cluster.placement, errands)
+        pauses = Pauses(self._data.paused, self._doors.disk)
         workers = RepairWorkers(
             self._config,
             store,
@@ -147,6 +149,7 @@ class _Worker:
             self._doors.clock,
             self._doors.randomness,
             errands,
+            pauses.names(),
         )
         repair = workers.runner
         changing = self._changing(cluster, workers, errands)
@@ -167,6 +170,7 @@ class _Worker:
             self._me.workers,
             reporter,
             repair,
+            pauses,
             elsewhere,
             self._buckets(cluster, store, workers).answer,
         )

@@ -1,11 +1,13 @@
 """One runner per process: a loop for each repair worker that rests, backs off, pauses and goes on.
 
 No loop ends because of an error: what failed is counted, shown and tried again after a growing while.
-Pausing is kept in memory only: a process that starts anew works.
+A pause goes by name: it holds for all scopes, those that come later too. `tools/pauses.py` keeps the
+names for the next start.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -42,8 +44,15 @@ class Runner:
     """Runs the workers of one process. They may be added at any time."""
 
     def __init__(
-        self, tasks: TaskOwner, throttle: Throttle, clock: Clock, randomness: Randomness
+        self,
+        tasks: TaskOwner,
+        throttle: Throttle,
+        clock: Clock,
+        randomness: Randomness,
+        paused: Iterable[str] = (),
     ) -> None:
+        """paused: names of workers that are paused from the beginning."""
+        self._paused = set(paused)
         self._tasks = tasks
         self.throttle = throttle
         """Makes the paces of the workers."""
@@ -55,6 +64,8 @@ class Runner:
     def add(self, worker: Worker, look_again_s: float = LOOK_AGAIN_S) -> None:
         """Take on a worker; look_again_s: what it waits when it has nothing to do."""
         loop = _Loop(worker, look_again_s, self._clock, self._randomness)
+        if worker.name in self._paused:
+            loop.pause()
         self._loops.append(loop)
         if self._started:
             self._spawn(loop)
@@ -79,13 +90,21 @@ class Runner:
         """What each worker does, in the order in which they were added."""
         return [loop.status() for loop in self._loops]
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the workers."""
+        return frozenset(loop.worker.name for loop in self._loops)
+
     def pause(self, name: str) -> None:
         """Stop after the present unit, until `resume`. Raises UnknownWorker."""
+        self._named(name)
+        self._paused.add(name)
         for loop in self._named(name):
             loop.pause()
 
     def resume(self, name: str) -> None:
         """Go on where it was paused. Raises UnknownWorker."""
+        self._paused.discard(name)
         for loop in self._named(name):
             loop.resume()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.api.cli.commands import atoll
 from tests.api.cli.test_admin import ask
-from tests.api.store import RunningStore
+from tests.api.store import RunningStore, start_store
 
 
 def states(store: RunningStore, name: str) -> set[str]:
@@ -30,6 +30,18 @@ def test_pause_and_resume_reach_every_process(store: RunningStore) -> None:
     finally:
         assert atoll("repair", "resume", "collect", "--data", store.data).status == 0
     assert "paused" not in states(store, "collect")
+
+
+def test_a_pause_outlives_the_processes(tmp_path: Path) -> None:
+    with start_store(tmp_path, workers=1) as store:
+        assert atoll("repair", "pause", "scrub", "--data", store.data).status == 0
+        store.kill()
+        store.restart()
+        assert states(store, "scrub") == {"paused"}
+        assert atoll("repair", "resume", "scrub", "--data", store.data).status == 0
+        store.kill()
+        store.restart()
+        assert "paused" not in states(store, "scrub")
 
 
 def test_what_is_not_there_is_a_clear_error(store: RunningStore, tmp_path: Path) -> None:

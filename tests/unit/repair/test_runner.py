@@ -161,3 +161,26 @@ def test_a_worker_that_waited_for_something_that_was_cancelled_goes_on() -> None
         await rig.tasks.close()
 
     run(scene())
+
+
+def test_who_is_paused_by_name_is_so_from_the_start_and_whenever_it_comes() -> None:
+    async def scene() -> None:
+        rig = Rig(lambda _turn: Worked.IDLE)
+        runner = Runner(
+            rig.tasks, rig.runner.throttle, LoopClock(), SeededRandomness(1), paused=["scripted"]
+        )
+        runner.add(rig.worker, 0.1)
+        runner.start()
+        await asyncio.sleep(1)
+        assert (rig.worker.at, runner.statuses()[0].state) == ([], WorkerState.PAUSED)
+        runner.resume("scripted")
+        await asyncio.sleep(1)
+        assert rig.worker.at
+        runner.pause("scripted")
+        later = Scripted(runner.throttle, lambda _turn: Worked.IDLE)
+        runner.add(later, 0.1)
+        await asyncio.sleep(1)
+        assert later.at == []
+        await rig.tasks.close()
+
+    run(scene())
