@@ -149,6 +149,12 @@ SECTIONS: Final = (
                 "short",
                 _one("sum by (queue) (atoll_queue_length{N})", "{{queue}}"),
             ),
+            Panel(
+                "Worked on, of what is allowed",
+                "percentunit",
+                _one("max by (work) (atoll_admitted{N} / atoll_admitted_max{N})", "{{work}}"),
+                note="The fullest worker. At 1 further requests wait, then get 503.",
+            ),
         ),
     ),
     Section(

@@ -8,6 +8,7 @@ asks every node and adds up.
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from proxy.admission import DOWNLOADS_MAX, UPLOADS_MAX
 from proxy.core.breaker import State
 from proxy.repair.contract import WorkerState, WorkerStatus
 from storage.device.config import DeviceStatus
@@ -117,6 +118,28 @@ def _events(report: ProcessReport) -> Iterator[Sample]:
 def _queues(report: ProcessReport) -> Iterator[Sample]:
     for name, length in report.queues.items():
         yield (str(report.worker), name), float(length)
+    if report.admission is not None:
+        yield (str(report.worker), "requests"), float(report.admission.waiting)
+
+
+def _waiting_bytes(report: ProcessReport) -> Iterator[Sample]:
+    if report.admission is not None:
+        yield (str(report.worker),), float(report.admission.waiting_bytes)
+
+
+def _admitted(report: ProcessReport) -> Iterator[Sample]:
+    found = report.admission
+    if found is not None:
+        yield (str(report.worker), "requests"), float(found.running)
+        yield (str(report.worker), "uploads"), float(found.uploads)
+        yield (str(report.worker), "downloads"), float(found.downloads)
+
+
+def _admitted_max(report: ProcessReport) -> Iterator[Sample]:
+    if report.admission is not None:
+        yield (str(report.worker), "requests"), float(report.admission.limit)
+        yield (str(report.worker), "uploads"), float(UPLOADS_MAX)
+        yield (str(report.worker), "downloads"), float(DOWNLOADS_MAX)
 
 
 def _quorums(report: ProcessReport) -> Iterator[Sample]:
@@ -197,6 +220,28 @@ METRICS: Final = (
         ("worker", "queue"),
         "What waits in a worker, by queue",
         _queues,
+    ),
+    Metric(
+        "atoll_requests_waiting_bytes",
+        GAUGE,
+        ("worker",),
+        "What may be buffered of the bodies of the requests that wait",
+        _waiting_bytes,
+        "bounded, and next to nothing unless requests wait",
+    ),
+    Metric(
+        "atoll_admitted",
+        GAUGE,
+        ("worker", "work"),
+        "What a worker works on at once",
+        _admitted,
+    ),
+    Metric(
+        "atoll_admitted_max",
+        GAUGE,
+        ("worker", "work"),
+        "How many of these it takes on now; further requests wait, or get 503",
+        _admitted_max,
     ),
     # -- devices --
     Metric(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from proxy.admission import AdmissionStatus
 from proxy.core.guard import GuardStatus
 from proxy.repair.contract import WorkerStatus
 from ring.lookup import Ring
@@ -53,6 +54,7 @@ class Reporter:
         self.census: Callable[[], Census | None] = lambda: None
         self.queues: Callable[[], dict[str, int]] = dict
         self.quorums: Callable[[], dict[str, int]] = dict
+        self.admission: Callable[[], AdmissionStatus | None] = lambda: None
 
     def report(self) -> ProcessReport:
         """All of it, as it is now."""
@@ -79,6 +81,7 @@ class Reporter:
             census=self.census(),
             queues=self.queues(),
             quorums=self.quorums(),
+            admission=self.admission(),
         )
 
     def report_bytes(self) -> bytes:

@@ -164,6 +164,7 @@ class _Worker:
         errands.keep("follow the ring", cluster.follower.run)
         door = self._door(store)
         reporter = self._reporter(cluster, store, repair)
+        reporter.admission = door.admission.status
         elsewhere = cluster.peers.elsewhere
         admin = Admin(
             self._config,

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from proxy.admission import AdmissionStatus
 from proxy.core.guard import GuardStatus
 from proxy.repair.contract import WorkerStatus
 from ring.types import IntArray
@@ -57,7 +58,7 @@ class ProcessReport(msgspec.Struct, kw_only=True):
     in the cluster; keepers: those of the nodes that its configuration names. peers: how many processes
     it pings; it reaches all but `unreached`, the slowest in round_trip_s. unreached_count: where those
     are too many to name. guards: devices whose breaker has opened. quorums: row operations by
-    "operation outcome".
+    "operation outcome". admission: of the requests of its public port.
     """
 
     worker: int
@@ -83,6 +84,7 @@ class ProcessReport(msgspec.Struct, kw_only=True):
     census: Census | None = None
     queues: dict[str, int] = {}
     quorums: dict[str, int] = {}
+    admission: AdmissionStatus | None = None
 
 
 class Answered(msgspec.Struct, kw_only=True):

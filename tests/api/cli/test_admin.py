@@ -36,6 +36,13 @@ def test_every_request_is_counted_whichever_worker_answered(store: RunningStore)
     assert healthchecks(store) == before + 10
 
 
+def test_what_is_admitted_is_told(store: RunningStore) -> None:
+    text = store.ask_admin("/metrics").decode()
+    for worker in range(2):
+        assert f'atoll_admitted_max{{work="requests",worker="{worker}"}}' in text
+        assert f'atoll_queue_length{{queue="requests",worker="{worker}"}} 0.0' in text
+
+
 def test_a_request_is_counted_by_what_it_asks_for(store: RunningStore) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", store.port, timeout=30)
     with contextlib.closing(connection):

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.admission import DOWNLOADS_MAX, AdmissionStatus
 from proxy.core.guard import GuardStatus
 from proxy.repair.contract import WorkerState, WorkerStatus
 from runtime.telemetry import Telemetry
@@ -60,6 +61,7 @@ def busy() -> ProcessReport:
         guards=[GuardStatus(4, "open", 1, 2, 3, "why")],
         unreached=[Unreached(node="b", worker=0, since_ns=1)],
         queues={"peer_calls": 9},
+        admission=AdmissionStatus(5, 256, 11, 12, 3, 2),
         quorums={"read agreed": 10, "write unknown": 1},
         moving=Progress(1, 1, 2, 3, 4, 5),
     )
@@ -100,6 +102,12 @@ def test_every_metric_is_there_when_there_is_something_to_say() -> None:
         ("atoll_ring_unsettled{}", 2),
         ("atoll_ring_misplaced_bytes{}", 5),
         ("atoll_queue_length{queue=peer_calls,worker=0}", 9),
+        ("atoll_queue_length{queue=requests,worker=0}", 11),
+        ("atoll_requests_waiting_bytes{worker=0}", 12),
+        ("atoll_admitted{work=requests,worker=0}", 5),
+        ("atoll_admitted{work=uploads,worker=0}", 3),
+        ("atoll_admitted_max{work=requests,worker=0}", 256),
+        ("atoll_admitted_max{work=downloads,worker=0}", DOWNLOADS_MAX),
     ],
 )
 def test_values(sample: str, value: float) -> None:
