@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import aiohttp
 import msgspec
@@ -38,6 +38,26 @@ ASK_TIMEOUT_S: Final = 5.0
 
 FRESH_S: Final = 1.0
 """A gathered report is shown again for so long: many pages may be open."""
+
+
+T = TypeVar("T")
+
+
+class OncePerReport(Generic[T]):
+    """What is made of a report, on a thread: of a large cluster it takes a second, which requests shall
+    not wait. Made once, however many ask: anybody may, again and again."""
+
+    def __init__(self, make: Callable[[ClusterReport, Ring], T]) -> None:
+        self._make = make
+        self._making = asyncio.Lock()
+        self._made: tuple[ClusterReport, T] | None = None
+
+    async def of(self, report: ClusterReport, ring: Ring) -> T:
+        """Of this very report; ring: as it is now."""
+        async with self._making:
+            if self._made is None or self._made[0] is not report:
+                self._made = report, await asyncio.to_thread(self._make, report, ring)
+            return self._made[1]
 
 
 class NodeReport(msgspec.Struct):
@@ -88,6 +108,8 @@ class Admin:
         self._pauses = pauses
         self._elsewhere = elsewhere
         self._bucket = bucket or _no_buckets
+        self._judged = OncePerReport(_health_of)
+        self._rendered = OncePerReport(_rendered)
         self._gathering = asyncio.Lock()
         self._gathered: ClusterReport | None = None
         self._gathered_at = 0.0
@@ -166,8 +188,7 @@ class Admin:
 
     async def _page(self) -> web.StreamResponse:
         report, ring = await self.cluster_report(), self._reporter.ring()
-        # On a thread: of a large cluster it takes a second, which requests shall not wait.
-        body, headers = await asyncio.to_thread(_rendered, report, ring)
+        body, headers = await self._rendered.of(report, ring)
         return web.Response(text=body, content_type="text/html", headers=headers)
 
     async def _health_text(self) -> web.StreamResponse:
@@ -196,7 +217,7 @@ class Admin:
 
     async def _health(self) -> Health:
         report, ring = await self.cluster_report(), self._reporter.ring()
-        return await asyncio.to_thread(judge, report, ring, _zone(report))
+        return await self._judged.of(report, ring)
 
     async def cluster_report(self) -> ClusterReport:
         """The reports of all processes of the cluster, at most FRESH_S old."""
@@ -237,6 +258,10 @@ async def _ask_here(worker: int, deadline: float) -> bytes:
             return await response.read()
     except aiohttp.ClientError as error:
         raise OSError(0, str(error)) from error
+
+
+def _health_of(report: ClusterReport, ring: Ring) -> Health:
+    return judge(report, ring, _zone(report))
 
 
 def _rendered(report: ClusterReport, ring: Ring) -> Rendered:
