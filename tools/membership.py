@@ -79,20 +79,31 @@ class Membership:
     async def empty_newcomers(self, ring: Ring) -> None:
         """See RingHost.empty_newcomers; at a start as well, for those that have not begun yet.
 
-        One that is offline has taken nothing in this epoch: the next start empties it.
+        One that is offline has taken nothing in this epoch: the next start empties it. One whose
+        directory can't be read or written goes offline; it must not keep the others from going on.
         """
         for device_id, partitions in self._new_here(ring).items():
             path = f"{ring.device(device_id).path}/{NEWCOMER_FILE}"
-            if await asyncio.to_thread(begun_in, path, self._disk) == ring.epoch:
-                continue
             try:
-                await empty(self._own.devices[device_id], ring, partitions, self._clock)
-            except NotEmptied as error:
-                if not error.offline:
-                    raise
-                log.error("%s; it stays offline", error)
-                continue
-            await asyncio.to_thread(note_begun, path, ring.epoch, self._disk)
+                await self._empty_newcomer(device_id, path, ring, partitions)
+            except OSError as error:
+                await self._own.give_up(device_id, str(error))
+                self.clients[device_id] = self._guards.device(self._client(ring.device(device_id)))
+
+    async def _empty_newcomer(
+        self, device_id: int, path: str, ring: Ring, partitions: list[int]
+    ) -> None:
+        """Once in an epoch. Raises NotEmptied, OSError."""
+        if await asyncio.to_thread(begun_in, path, self._disk) == ring.epoch:
+            return
+        try:
+            await empty(self._own.devices[device_id], ring, partitions, self._clock)
+        except NotEmptied as error:
+            if not error.offline:
+                raise
+            log.error("%s; it stays offline", error)
+            return
+        await asyncio.to_thread(note_begun, path, ring.epoch, self._disk)
 
     def _new_here(self, ring: Ring) -> dict[int, list[int]]:
         """The partitions that this ring brings, by our device."""

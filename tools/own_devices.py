@@ -64,6 +64,17 @@ class OwnDevices:
         self._opened[member.id] = device
         return device
 
+    async def give_up(self, device_id: int, why: str) -> None:
+        """Serve a device no longer, until the next start tries again."""
+        log.error("device %d goes offline: %s", device_id, why)
+        self.devices[device_id] = UnopenedDevice(device_id, why)
+        device = self._opened.pop(device_id, None)
+        if device is not None:
+            try:
+                await device.close()
+            except OSError as error:
+                log.error("device %d could not be closed: %s", device_id, error)
+
     async def flush(self) -> None:
         """Wait until everything that was taken is durable, or has failed."""
         await asyncio.gather(*(device.flush() for device in self._opened.values()))

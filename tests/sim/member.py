@@ -2,6 +2,7 @@
 its devices are opened, those of others reached, and the ring is kept on the node's own disk."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from typing import TypeVar
@@ -140,7 +141,18 @@ class Membership:
             found.setdefault(device_id, []).append(partition)
         for device_id, partitions in found.items():
             path = f"{ring.device(device_id).path}/{NEWCOMER_FILE}"
-            await self._empty(device_id, path, ring, partitions)
+            try:
+                await self._empty(device_id, path, ring, partitions)
+            except OSError as error:
+                await self._give_up(ring.device(device_id), str(error))
+
+    async def _give_up(self, member: Member, why: str) -> None:
+        device = self.devices[member.id]
+        self.devices[member.id] = UnopenedDevice(member.id, why)
+        self.clients[member.id] = self._guards.device(self._client(member))
+        if isinstance(device, Device):
+            with contextlib.suppress(OSError):
+                await device.close()
 
     async def _empty(self, device_id: int, path: str, ring: Ring, partitions: list[int]) -> None:
         drive = self._drives[device_id]

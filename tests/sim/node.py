@@ -319,7 +319,7 @@ class Node:
         self.store = None
 
         async def close() -> None:
-            for device in self.devices.values():
+            for device in list(self.devices.values()):  # an adoption under way may bring more
                 if isinstance(device, Device):
                     await device.close()
 

@@ -36,15 +36,20 @@ from tests.property.core.world import LoopClock, run
 SHARD = b"shard"
 
 
-def ring_of(epoch: int, table: list[int], sources: list[int] | None = None) -> Ring:
-    """A ring of one partition, its rows on `table`; sources: where each came from in this epoch."""
-    return ring_with(epoch, [table], None if sources is None else [sources])
+def ring_of(epoch: int, table: list[int], sources: list[int] | None = None, *, root: str = "") -> Ring:
+    """A ring of one partition, its rows on `table`; sources: where each came from in this epoch.
+
+    root: the directory of all devices' directories.
+    """
+    return ring_with(epoch, [table], None if sources is None else [sources], root=root)
 
 
-def ring_with(epoch: int, table: list[list[int]], sources: list[list[int]] | None = None) -> Ring:
+def ring_with(
+    epoch: int, table: list[list[int]], sources: list[list[int]] | None = None, *, root: str = ""
+) -> Ring:
     """The same of a power of two partitions, given one by one."""
     members = tuple(
-        Device(n, f"{n + 1:032x}", "r", "z", f"n{n}", "h:1", f"/d{n}", 1.0) for n in range(5)
+        Device(n, f"{n + 1:032x}", "r", "z", f"n{n}", "h:1", f"{root}/d{n}", 1.0) for n in range(5)
     )
     first = build(members, [PlacementSpec(ROWS, 3)], 0, 7, cluster_id="0" * 32)
     steps: tuple[Step, ...] = ()
