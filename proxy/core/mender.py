@@ -88,7 +88,8 @@ class Mender:
             await self.try_mend(lost)
 
     async def try_mend(self, lost: Lost, wanted: Wanted | None = None) -> bool:
-        """Whether the copy is there and good now. Else it is tried again, behind the others.
+        """Whether the copy is there and good now. Else it is tried again, behind the others, whatever
+        error came of it.
 
         wanted: without it every blob is; what is not wanted any more is not tried again.
         """
@@ -98,14 +99,22 @@ class Mender:
         except _UnwantedError:
             del self._queue[lost]
             return False
-        del self._queue[lost]
+        except Exception:
+            self._put_off(lost, tries)
+            raise
         if mended:
+            del self._queue[lost]
             self.mended += 1
-        elif tries < ATTEMPTS_MAX:
+        else:
+            self._put_off(lost, tries)
+        return mended
+
+    def _put_off(self, lost: Lost, tries: int) -> None:
+        del self._queue[lost]
+        if tries < ATTEMPTS_MAX:
             self._queue[lost] = _Try(tries, self._clock.monotonic() + RETRY_S)
         else:
             self.given_up += 1
-        return mended
 
     async def _try_mend(self, lost: Lost, wanted: Wanted | None) -> bool:
         """Whether the copy is there and good now."""

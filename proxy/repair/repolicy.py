@@ -38,6 +38,9 @@ TURN_S: Final = 120.0
 SETTLE_S: Final = 2 * CONTAINER_FRESH_S
 """A pass that begins so long after the change meets all that was written under the old policy."""
 
+FAILURES_MAX: Final = 3
+"""A container that failed so often in a row is left for a later round: others wait."""
+
 _decode_upload = msgspec.msgpack.Decoder(UploadHead).decode
 
 
@@ -85,6 +88,7 @@ class Repolicier:
         self._found: deque[FoundContainer] = deque()
         self._row: ContainerRow | None = None
         self._tally = Tally(clock)
+        self._failures = 0
         self._rewritten = 0
         self._failed = 0
 
@@ -149,6 +153,12 @@ class Repolicier:
             self._row = None
         except SealedShard:
             return Worked.THROTTLED
+        except Exception:
+            self._failures += 1
+            if self._failures >= FAILURES_MAX:
+                self._row, self._failures = None, 0
+            raise
+        self._failures = 0
         return Worked.BUSY
 
     async def _page(self, row: ContainerRow, head: ContainerHead, repolicy: Repolicy) -> None:

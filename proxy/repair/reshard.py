@@ -29,6 +29,10 @@ TURN_S: Final = 60.0
 """A reshard in which nothing happens for so long is carried on by the next replica's process."""
 
 
+FAILURES_MAX: Final = 3
+"""A move that failed so often in a row is left for a later round: other containers wait."""
+
+
 class Resharder:
     """Reshards containers whose rows this process holds."""
 
@@ -54,6 +58,7 @@ class Resharder:
         self._asked: deque[ContainerRow] = deque()
         self._row: ContainerRow | None = None
         self._move: ShardMove | None = None
+        self._failures = 0
         self._tally = Tally(clock)
         self._shards_moved = 0
         self._closed_s = 0.0
@@ -149,6 +154,12 @@ class Resharder:
         except Superseded:  # by another process, or a deletion: see what is to do
             await self._take(self._row)
             return Worked.THROTTLED
+        except Exception:
+            self._failures += 1
+            if self._failures >= FAILURES_MAX:
+                self._move, self._failures = None, 0
+            raise
+        self._failures = 0
         self._tally.did(moved.rows, 0)
         if moved.over:
             self._shards_moved += 1

@@ -2,6 +2,7 @@
 at the end all objects have the policy that was asked for last, and no old blob is left."""
 
 import asyncio
+import contextlib
 import random
 from typing import Any
 
@@ -11,11 +12,11 @@ from proxy.core.errors import Damaged, Full, Unavailable
 from proxy.core.placement import Placement
 from proxy.core.register import Value, Versioned
 from proxy.core.resharding import ContainerRow, Resharding
-from proxy.core.types import CompletedPart, Container, ContainerHead, ListQuery, ObjectInfo
+from proxy.core.types import CompletedPart, Container, ContainerHead, ListQuery, ObjectInfo, Policy
 from proxy.repair.container_walk import ContainerWalk
 from proxy.repair.contract import Worked
 from proxy.repair.repolicy import Repolicier, begun
-from proxy.repair.rewrite import Rewriter
+from proxy.repair.rewrite import Rewriter, Rewritten, Spend
 from runtime.randomness import SeededRandomness
 from tests.grid import BytesBody, throttle, whole
 from tests.property.core.test_histories import (
@@ -206,5 +207,42 @@ def test_bytes_that_are_not_what_the_etag_says_stay_where_they_are() -> None:
         assert await policies_of(world, container) == {"replicated-3"}
         assert rewriting.worker.status().counts["objects_not_rewritten"] > 0
         assert (await rewriting.steps.read(rewriting.row)).repolicy is not None
+
+    run(scene())
+
+
+class _Dark(Rewriter):
+    """Of one container nothing can be read now."""
+
+    dark: ContainerRow
+
+    async def step(
+        self, container: ContainerRow, name: bytes, policy: Policy, spend: Spend
+    ) -> Rewritten:
+        if container == self.dark:
+            raise Unavailable("too few fragments")
+        return await super().step(container, name, policy, spend)
+
+
+def test_a_container_that_can_only_fail_does_not_keep_the_others_waiting() -> None:
+    async def scene() -> None:
+        world = World()
+        store = world.proxy()
+        containers = [await store.create_container("a", name) for name in ("c", "d")]
+        for container in containers:
+            await store.put_object(container, "o", BytesBody(b"x" * 100_000), PLAIN)
+        dark, lit = (Rewriting(world, container) for container in containers)
+        for one in (dark, lit):
+            await one.ask("ec-4-2")
+        worker = dark.worker
+        worker._rewriter = _Dark(store.rows, dark.steps, store.blobs, SeededRandomness(1))
+        _Dark.dark = dark.row
+        worker.ask(dark.row)
+        for _ in range(40):
+            with contextlib.suppress(Unavailable):
+                await worker.work()
+            await asyncio.sleep(1.0)
+        assert await policies_of(world, containers[1]) == {"ec-4-2"}
+        assert await policies_of(world, containers[0]) == {"replicated-3"}
 
     run(scene())

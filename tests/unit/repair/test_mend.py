@@ -6,8 +6,9 @@ import pytest
 
 from proxy.core.owners import Owners
 from proxy.core.store import CoreStore
-from proxy.core.types import Container, ObjectAttributes
+from proxy.core.types import Blob, Container, ObjectAttributes
 from proxy.repair.mend import Mending
+from ring.errors import UnknownPlacement
 from storage.types import BlobName
 from tests.grid import BytesBody, Grid, Rounds, throttle, whole
 
@@ -118,3 +119,23 @@ async def test_what_was_deleted_meanwhile_does_not_come_back() -> None:
         assert not await store.mender.try_mend(lost, mending_of(grid, store)._wanted)
     assert len(store.mender) == 0
     assert sorted(await copies(grid)) == [1, 2]
+
+
+async def test_a_loss_that_can_only_fail_does_not_keep_the_others_waiting() -> None:
+    grid = Grid()
+    store = grid.store()
+    container = await store.create_container("a", "c")
+    store.mender.settle_s = 0.0
+    data = os.urandom(SIZE)
+    await store.put_object(container, "o", BytesBody(data), PLAIN)
+    before = await copies(grid)
+    store.mender.lost(Blob(bytes(16), 5, "a policy of another release"), 0)
+    (entry,) = await grid.devices[before[0][0]].list_blobs(None, 1)
+    await grid.devices[before[0][0]].delete_blob(entry.header.name, 1e18)
+    assert await read(store, container) == data
+    mending = mending_of(grid, store)
+    with pytest.raises(UnknownPlacement):
+        await mending.work()
+    await mending.work()
+    assert await copies(grid) == before
+    assert len(store.mender) == 1

@@ -3,12 +3,16 @@
 import asyncio
 import itertools
 
+import pytest
+
+from proxy.core.errors import Unavailable
 from proxy.core.placement import Placement
 from proxy.core.resharding import Resharding, asked, patience_s, switched
 from proxy.core.types import ContainerHead, Reshard
 from proxy.repair.container_walk import ContainerWalk
 from proxy.repair.contract import Worked
-from proxy.repair.reshard import TURN_S, Resharder
+from proxy.repair.reshard import FAILURES_MAX, TURN_S, Resharder
+from proxy.repair.shard_move import Moved, ShardMove
 from runtime.randomness import SeededRandomness
 from tests.grid import BytesBody, throttle
 from tests.property.core.test_histories import PLAIN, seen_by
@@ -104,3 +108,39 @@ def test_who_waits_is_more_patient_each_time_and_never_beyond_a_deadline() -> No
     assert waits == sorted(waits)
     assert waits[1] == 1.0
     assert max(waits) == 8.0
+
+
+class Stuck(ShardMove):
+    """Its shard has no majority."""
+
+    async def step(self) -> Moved:
+        raise Unavailable("no majority")
+
+
+def test_a_move_that_can_only_fail_does_not_keep_other_containers_waiting() -> None:
+    async def scene() -> None:
+        world = World()
+        store = world.proxy()
+        movers = [Mover(world, await store.create_container("a", name)) for name in ("c", "d")]
+        resharder = worker(world, [device.device_id for device in world.devices], rows_max=1000)
+        for mover in movers:
+            await ask(mover, 8)
+            resharder.ask(mover.row)
+        await resharder.work()
+        assert resharder._move is not None
+        resharder._move = Stuck(
+            store.rows,
+            movers[0].steps,
+            movers[0].row,
+            resharder._move.layout,
+            world.clock.monotonic,
+        )
+        for _ in range(FAILURES_MAX):
+            with pytest.raises(Unavailable):
+                await resharder.work()
+        for _ in range(3):
+            await round_of(resharder)
+        for mover in movers:  # the first one's turn comes again
+            assert (await mover.steps.read(mover.row)).shards == 8
+
+    run(scene())
