@@ -83,7 +83,7 @@ class Rebalancer:
         self._groups: list[BlobGroup] = []
         self._after = b""
         self._page: list[BlobEntry] = []
-        self._held_up = 0
+        self._held_up = self._held_up_bytes = 0
         self.astray = UNKNOWN
         """As of the last survey, less what was moved since."""
         self.moved = 0
@@ -140,7 +140,7 @@ class Rebalancer:
 
     def _begin(self, ring: Ring) -> None:
         self._ring = ring
-        self._surveyed = self._homeless = self._held_up = 0
+        self._surveyed = self._homeless = self._held_up = self._held_up_bytes = 0
         self._groups, self._page, self._after = [], [], b""
         self._tally.begin(0, 0)
 
@@ -168,7 +168,8 @@ class Rebalancer:
 
     def _tell(self, ring: Ring) -> None:
         blobs = (self._tally.left or 0) + self._held_up
-        self.astray = Astray(ring.epoch, blobs, self._tally.left_bytes or 0)
+        size_bytes = (self._tally.left_bytes or 0) + self._held_up_bytes
+        self.astray = Astray(ring.epoch, blobs, size_bytes)
 
     # -- moving ----------------------------------------------------------------------------------
 
@@ -203,6 +204,7 @@ class Rebalancer:
             self._last_fault = f"d{home_id}: {fault}"
             self._failed += 1
             self._held_up += 1
+            self._held_up_bytes += entry.size_bytes
             self._tally.dropped(1, entry.size_bytes)
         else:
             self.moved += 1

@@ -72,7 +72,8 @@ def needed(ring: Ring, progress: Sequence[Progress | None], *, balanced: bool) -
         return Needed(act, why, done, expected, misplaced, misplaced_bytes)
     unknown = sum(one.unsettled for one in present)
     if away:
-        why = f"{away} processes are away or not at epoch {ring.epoch}"
+        who = "process is" if away == 1 else "processes are"
+        why = f"{away} {who} away or not at epoch {ring.epoch}"
         return Needed(Act.WAIT, why, 0, 0, misplaced, misplaced_bytes, unknown)
     if misplaced:
         why = f"{misplaced:,} blobs and shards are not at home"

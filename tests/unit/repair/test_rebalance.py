@@ -173,6 +173,15 @@ def test_a_home_that_is_away_keeps_the_blob_here_and_is_tried_again() -> None:
                 ended = await worker.work()
             status = worker.status()
             assert (ended is Worked.THROTTLED) == (status.counts["moves_failed"] > 0)
+            astray = [
+                entry.size_bytes
+                for entry in await world.devices[int(status.scope[1:])].list_blobs(None, 1000)
+                if world.ring.devices(entry.header.policy, world.ring.partition(entry.header.name.id))[
+                    entry.header.name.number
+                ]
+                != int(status.scope[1:])
+            ]
+            assert worker.astray == (world.ring.epoch, len(astray), sum(astray))
         assert holders(world) == before
 
     run(scene())
