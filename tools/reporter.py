@@ -6,6 +6,7 @@ nothing.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -48,6 +49,7 @@ class Reporter:
         self._keepers = list(keepers)
         self._version = release()
         self._started_ns = clock.now_ns()
+        self._on: dict[int, int] = {}
         self.guards: Callable[[], list[GuardStatus]] = list
         self.repair: Callable[[], list[WorkerStatus]] = list
         self.progress: Callable[[], Progress] = lambda: Progress(ring().epoch)
@@ -82,11 +84,21 @@ class Reporter:
             queues=self.queues(),
             quorums=self.quorums(),
             admission=self.admission(),
+            file_systems=self._file_systems(),
         )
 
     def report_bytes(self) -> bytes:
         """The same as it travels."""
         return encode(self.report())
+
+    def _file_systems(self) -> dict[int, int]:
+        """Each looked up once."""
+        members = self.ring().members
+        for member in members if self.owned.keys() - self._on else ():
+            if member.id in self.owned and member.id not in self._on:
+                with suppress(OSError):
+                    self._on[member.id] = os.stat(member.path).st_dev
+        return {number: self._on[number] for number in self.owned if number in self._on}
 
     def _devices(self) -> list[tuple[int, DeviceStatus]]:
         statuses = [

@@ -156,5 +156,19 @@ def facts_of(scene: Scene) -> dict[str, Any]:
         "total": len(conditions),
         **{condition.value: conditions.count(condition) for condition in Condition},
         "full": sum(view.status is not None and view.status.full for view in scene.devices),
-        "free_bytes": sum(view.status.free_bytes for view in scene.devices if view.status is not None),
+        "free_bytes": sum(_free_bytes(scene).values()),
+    }
+
+
+def _free_bytes(scene: Scene) -> dict[tuple[str, str], int]:
+    """Free room by node and file system: devices that are folders of one have it together."""
+    on = {
+        number: found
+        for report in scene.report.reports
+        for number, found in report.file_systems.items()
+    }
+    return {
+        (view.member.node, str(on.get(view.member.id, view.name))): view.status.free_bytes
+        for view in scene.devices
+        if view.status is not None
     }

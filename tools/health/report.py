@@ -58,7 +58,8 @@ class ProcessReport(msgspec.Struct, kw_only=True):
     in the cluster; keepers: those of the nodes that its configuration names. peers: how many processes
     it pings; it reaches all but `unreached`, the slowest in round_trip_s. unreached_count: where those
     are too many to name. guards: devices whose breaker has opened. quorums: row operations by
-    "operation outcome". admission: of the requests of its public port.
+    "operation outcome". admission: of the requests of its public port. file_systems: of devices by id,
+    a number of the one that each is on, if it could be told: devices that are folders share their room.
     """
 
     worker: int
@@ -85,6 +86,7 @@ class ProcessReport(msgspec.Struct, kw_only=True):
     queues: dict[str, int] = {}
     quorums: dict[str, int] = {}
     admission: AdmissionStatus | None = None
+    file_systems: dict[int, int] = {}
 
 
 class Answered(msgspec.Struct, kw_only=True):

@@ -440,3 +440,19 @@ def test_facts_have_the_numbers_of_the_sentences() -> None:
     assert facts["devices"]["unreachable"] == 3
     assert facts["nodes"] == {"total": 4, "unreachable": ["b"]}
     assert facts["processes"] == {"answered": 3, "silent": 1}
+
+
+def test_room_that_devices_share_is_counted_once() -> None:
+    cluster = Cluster()
+    every = [number for node in cluster.names for number in cluster.devices_of(node)]
+    for number in every:
+        cluster.device(number, free_bytes=100)
+    assert health(cluster).facts["devices"]["free_bytes"] == 100 * len(every)
+    first = cluster.names[0]
+    for node in cluster.names:
+        cluster.change(node, file_systems=dict.fromkeys(cluster.devices_of(node), 7))
+    assert health(cluster).facts["devices"]["free_bytes"] == 100 * len(cluster.names)
+    cluster.change(first, file_systems={})
+    shared = 100 * (len(cluster.names) - 1)
+    expected = shared + 100 * len(cluster.devices_of(first))
+    assert health(cluster).facts["devices"]["free_bytes"] == expected
