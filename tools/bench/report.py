@@ -115,6 +115,8 @@ def verdict_text(verdict: Verdict) -> str:
     sign = "≥" if verdict.bar.at_least else "≤"
     word = "met" if verdict.met else "MISSED"
     text = f"{word} {_NAMES[verdict.bar.metric]} {sign} {number(verdict.limit)}"
+    if verdict.bar.metric == "goodput_ratio":
+        text += f": {number(verdict.measured)}"
     if verdict.ratio is not None:
         text += f" ({verdict.ratio:.2f} x prototype)"
     return text

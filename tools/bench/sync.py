@@ -1,7 +1,9 @@
 """`atoll bench sync`: how long two replicas with a million rows take to find and mend what differs.
 
-Two device engines on the disk, in this process, and the repair worker that compares them. They are
-filled with the same rows; then some are newer on one of them. CPU is this process's, so of both.
+Two device engines on the disk: one in this process with the repair worker that compares them, one in a
+process of its own behind the node protocol, as on another node. They are filled with the same rows;
+then some are newer on one of them. `sync` is a round that finds and mends these, `alike` one that finds
+nothing; CPU is that of both processes, `replica_cpu` the second one's share of it.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from typing import Final
 
 import uvloop
@@ -27,6 +30,8 @@ from ring.types import default_placements
 from runtime.clock import HybridClock, SystemClock
 from runtime.disk import RealDisk
 from runtime.randomness import SystemRandomness
+from runtime.tasks import together
+from storage.contract import DeviceClient
 from storage.device.engine import Device
 from storage.types import (
     PULL_ROWS_MAX,
@@ -38,6 +43,8 @@ from storage.types import (
     RowMessage,
     Write,
 )
+from tools.bench.accounting import process_cpu_s
+from tools.bench.sync_replica import EPOCH, Replica, replica
 
 PART_POWER: Final = 10
 HEAD: Final = bytes(160)
@@ -57,9 +64,11 @@ def names(shard: int, rows: int) -> list[bytes]:
 
 
 class Pair:
-    """Two engines with the same rows, and the worker over them."""
+    """Two replicas with the same rows, and the worker over them."""
 
-    def __init__(self, devices: list[Device], shards: int, rows: int) -> None:
+    def __init__(self, near: Device, far: Replica, shards: int, rows: int) -> None:
+        self._near, self._far = near, far
+        devices: list[DeviceClient] = [near, far.device]
         self._devices = devices
         self._shards = shards
         self._per_shard = rows // shards
@@ -70,6 +79,7 @@ class Pair:
             RingDevice(n, f"{n + 1:032x}", "r", "z", "node", "unix:x", f"/d{n}", 1.0) for n in (0, 1)
         ]
         ring = build(members, default_placements(2), PART_POWER, 7, cluster_id="0" * 32)
+        assert ring.epoch == EPOCH
         placement = Placement(ring, dict(enumerate(devices)), {})
         rows_of = Rows(placement, self._stamps, self._clock, randomness)
         pace = Throttle(ForegroundLatency(self._clock), self._clock, 2.0).pace()
@@ -93,12 +103,14 @@ class Pair:
                 for at in range(0, len(known), PULL_ROWS_MAX):
                     few = known[at : at + PULL_ROWS_MAX]
                     group.create_task(some(shard_key(number), few))
-        for device in self._devices:
-            await device.checkpoint()
+        await self._near.checkpoint()
+        await self._far.checkpoint()
 
     async def _both(self, message: RowMessage, payload: bytes, expected: type) -> None:
-        for device in self._devices:
-            answer, _ = await ask(self._clock, ASK_TIME_S, device, message, payload)
+        answers = await together(
+            ask(self._clock, ASK_TIME_S, device, message, payload) for device in self._devices
+        )
+        for answer, _ in answers:
             if type(answer) is not expected:
                 raise RuntimeError(f"the device answered {answer}")
 
@@ -113,39 +125,44 @@ class Pair:
             if type(answer) is not Ok:
                 raise RuntimeError(f"the device answered {answer}")
 
-    async def round(self) -> tuple[float, float]:
-        """Wall and CPU seconds of a whole round."""
-        wall, cpu = time.perf_counter(), time.process_time()
+    async def round(self, name: str) -> dict[str, float]:
+        """Seconds of a whole round: wall, CPU, and the second replica's CPU."""
+        wall, cpu, far = time.perf_counter(), time.process_time(), process_cpu_s(self._far.pid)
         while await self.sync.work() is Worked.BUSY:
             continue
-        return time.perf_counter() - wall, time.process_time() - cpu
+        wall, cpu, far = (
+            time.perf_counter() - wall,
+            time.process_time() - cpu,
+            process_cpu_s(self._far.pid) - far,
+        )
+        return {f"{name}_s": wall, f"{name}_cpu_s": cpu + far, f"{name}_replica_cpu_s": far}
 
 
 async def _bench(directory: str, shards: int, rows: int, count: int) -> dict[str, float]:
     figures: dict[str, float] = {"rows": rows, "differing": count}
-    devices = [await _opened(f"{directory}/device-{number}", number) for number in (0, 1)]
-    try:
-        pair = Pair(devices, shards, rows)
+    near = await Device.open(
+        f"{directory}/device-0",
+        RealDisk(),
+        SystemClock(),
+        SystemRandomness(),
+        device_id=0,
+        cluster="bench",
+    )
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(near.close)
+        far = await stack.enter_async_context(replica(directory))
+        pair = Pair(near, far, shards, rows)
         began = time.perf_counter()
         await pair.fill()
         figures["filled_s"] = time.perf_counter() - began
-        await pair.round()  # the first one makes the order of the shards
+        await pair.round("first")  # it makes the order of the shards
         await pair.differ(count)
-        figures["sync_s"], figures["sync_cpu_s"] = await pair.round()
+        figures |= await pair.round("sync")
         given = pair.sync.status().counts["rows_given"]
         if given != count:
             raise RuntimeError(f"{given} of {count} rows were given")
-        figures["alike_s"], figures["alike_cpu_s"] = await pair.round()
-    finally:
-        for device in devices:
-            await device.close()
+        figures |= await pair.round("alike")
     return figures
-
-
-async def _opened(path: str, number: int) -> Device:
-    return await Device.open(
-        path, RealDisk(), SystemClock(), SystemRandomness(), device_id=number, cluster="bench"
-    )
 
 
 def run(argv: Iterable[str]) -> int:
