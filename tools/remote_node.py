@@ -5,6 +5,7 @@ them owns a device (`NodeFacts`), anew after each connection, because a node tha
 have another number of processes. Until it has said so, the node's devices are unreachable.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -27,6 +28,9 @@ from storage.wire.client import Peer, WireDevice
 
 FACTS_WITHIN_S: Final = 5.0
 
+ASK_AGAIN_S: Final = 0.5
+"""A node that has not said who it is, though there is a link, is asked again after this long."""
+
 MakePeer = Callable[[str, int], Peer]
 """A peer at a host and port, not started."""
 
@@ -46,6 +50,7 @@ class RemoteNode:
         self.first = make_peer(self._host, self._port)
         self._processes = [self.first]
         self.first.calls.on_link = self._linked
+        self._links = 0
         self._closed = False
 
     def start(self) -> None:
@@ -69,16 +74,21 @@ class RemoteNode:
         return self.facts is not None and self.first.calls.connected
 
     def _linked(self) -> None:
-        self._tasks.spawn(f"ask {self.address}", self._try_ask())
+        self._links += 1
+        self._tasks.spawn(f"ask {self.address}", self._ask(self._links))
 
-    async def _try_ask(self) -> None:
-        """Ask who it is. Where that fails the link is lost, and the next one asks again."""
-        try:
-            facts = await self.first.facts(self._clock.monotonic() + FACTS_WITHIN_S)
-        except DeviceFault:
+    async def _ask(self, link: int) -> None:
+        """Ask who it is until it has said so, or this link is lost: the next one asks again. One that
+        is only busy keeps its link, and nobody would ever know its devices."""
+        while not self._closed and link == self._links and self.first.calls.connected:
+            try:
+                facts = await self.first.facts(self._clock.monotonic() + FACTS_WITHIN_S)
+            except DeviceFault:
+                await asyncio.sleep(ASK_AGAIN_S)
+                continue
+            if not self._closed:
+                self._take(facts)
             return
-        if not self._closed:
-            self._take(facts)
 
     def _take(self, facts: NodeFacts) -> None:
         if facts == self.facts:
