@@ -11,15 +11,19 @@ from tests.sim.world import Failure, play
 def _hunt(names: list[str], seeds: range) -> int:
     """Find a seed for every mutant; 1 where one gets through."""
     survivors = 0
+    all_begun = time.process_time()
     for mutant in MUTANTS:
         if names and mutant.name not in names:
             continue
+        begun = time.process_time()
         failure = hunt(mutant, seeds)
+        took = f"{time.process_time() - begun:.0f} s"
         if failure is None:
             survivors += 1
-            print(f"{mutant.name}: SURVIVED {len(seeds)} seeds ({mutant.what})", flush=True)
+            print(f"{mutant.name}: SURVIVED {len(seeds)} seeds, {took} ({mutant.what})", flush=True)
         else:
-            print(f"{mutant.name}: seed {failure.seed}, {failure.violation}"[:160], flush=True)
+            print(f"{mutant.name}: seed {failure.seed}, {took}, {failure.violation}"[:160], flush=True)
+    print(f"{survivors} survived, {time.process_time() - all_begun:.0f} s of CPU")
     return 1 if survivors else 0
 
 

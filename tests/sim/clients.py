@@ -251,17 +251,18 @@ class Client:
         name = f"{self.name}.{self._written}"
         return name, self._history.bodies.make(name, sizes)
 
-    def _body(self) -> tuple[str, SlowBody]:
+    def _size_bytes(self) -> int:
         roll = self._rng.random()
         if roll < 0.6:
-            size = self._rng.randint(1, 2_000)
-        elif roll < 0.7:
-            size = self._rng.randint(20_000, 65_536)
-        elif roll < 0.98:
-            size = self._rng.randint(65_537, 150_000)
-        else:
-            size = self._rng.randint(1_000_000, 1_200_000)
-        name, (data,) = self._new([size])
+            return self._rng.randint(1, 2_000)
+        if roll < 0.7:
+            return self._rng.randint(20_000, 65_536)
+        if roll < 0.98:
+            return self._rng.randint(65_537, 150_000)
+        return self._rng.randint(1_000_000, 1_200_000)
+
+    def _body(self) -> tuple[str, SlowBody]:
+        name, (data,) = self._new([self._size_bytes()])
         return name, self._slowly(data)
 
     def _slowly(self, data: bytes) -> SlowBody:

@@ -9,6 +9,7 @@ power cut in between falls between any two of its syncs, and takes away what it 
 """
 
 import asyncio
+import enum
 import errno
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,14 @@ ROOMY_BYTES = 1 << 40
 KEPT = 0.55
 TORN = 0.2
 """Shares of unsynced writes that a power cut leaves whole, or in part."""
+
+
+class Leaves(enum.Enum):
+    """What a power cut leaves of what was not synced."""
+
+    CHANCE = "any part of it"
+    TORN = "some of each write, and nothing else"
+    NOTHING = "nothing"
 
 
 class Job:
@@ -55,10 +64,10 @@ class _Change:
         """False for what its job did only after the cut."""
         return self.job is None or self.job.cut is None or self.phase <= self.job.cut
 
-    def meet_cut(self, rng: random.Random) -> None:
+    def meet_cut(self, rng: random.Random, leaves: Leaves) -> None:
         """Become durable, or not, or in part."""
-        roll = rng.random()
-        if not self.survives() or roll >= KEPT + TORN:
+        roll = KEPT if leaves is Leaves.TORN else rng.random()
+        if not self.survives() or roll >= KEPT + TORN or leaves is Leaves.NOTHING:
             return
         if roll >= KEPT and self.torn is not None:
             self.torn(rng)
@@ -115,6 +124,10 @@ class SimDisk:
         self.tainted = False
         """A sync failed: what was not durable then may be lost at the next start."""
         self.reserve_bytes = 0
+        self.stall_s = 0.0
+        """How much longer jobs that sync take."""
+        self.leaves = Leaves.CHANCE
+        """What the next power cut leaves."""
         self.ambush: Callable[[], None] | None = None
         """What is to happen in the middle of the next job that syncs."""
         self.names: dict[str, Inode] = {}
@@ -313,21 +326,22 @@ class SimDisk:
         self.locks.clear()
         self.tainted = False
         for job in self._jobs:
-            job.cut = self._rng.randint(0, len(job.syncs))
+            job.cut = self._rng.randint(0, len(job.syncs)) if self.leaves is Leaves.CHANCE else 0
             for sync in job.syncs[: job.cut]:
                 sync()
         self._jobs.clear()
         inodes = list(dict.fromkeys((*self.names.values(), *self._durable_names.values())))
         for inode in inodes:
             for change in inode.pending:
-                change.meet_cut(self._rng)
+                change.meet_cut(self._rng, self.leaves)
             inode.pending.clear()
             inode.data[:] = inode.durable
         for changes in self._renames.values():
             for change in changes:
-                change.meet_cut(self._rng)
+                change.meet_cut(self._rng, self.leaves)
             changes.clear()
         self.names = dict(self._durable_names)
+        self.leaves = Leaves.CHANCE
 
     def rot(self) -> str:
         """Damage one byte at rest: of a blob, or of a row's payload that was acknowledged long ago.
@@ -335,7 +349,7 @@ class SimDisk:
         Where, or "" where there was nothing to damage. Not the end of a journal: there, damage can't be
         told from a write that was cut off, and is one failure too many.
         """
-        blobs = [path for path in self.names if "/blobs/" in path]
+        blobs = self._blobs()
         payloads = [
             (path, spot)
             for path in sorted(self.names)
@@ -343,17 +357,30 @@ class SimDisk:
             for spot in _settled_payloads(bytes(self.names[path].data))
         ]
         if blobs and (not payloads or self._rng.random() < 0.6):
-            path = self._rng.choice(sorted(blobs))
+            path = self._rng.choice(blobs)
             spot = self._rng.randrange(len(self.names[path].data))
         elif payloads:
             path, spot = self._rng.choice(payloads)
         else:
             return ""
+        self._damage(path, spot)
+        return f"{path}@{spot}"
+
+    def rot_blobs(self) -> int:
+        """Damage a byte of every blob at rest; how many there are."""
+        blobs = self._blobs()
+        for path in blobs:
+            self._damage(path, self._rng.randrange(len(self.names[path].data)))
+        return len(blobs)
+
+    def _blobs(self) -> list[str]:
+        return sorted(path for path in self.names if "/blobs/" in path)
+
+    def _damage(self, path: str, spot: int) -> None:
         inode = self.names[path]
         inode.data[spot] ^= 0x10
         if spot < len(inode.durable):
             inode.durable[spot] ^= 0x10
-        return f"{path}@{spot}"
 
 
 def _settle(pending: list[_Change], covered: list[_Change]) -> None:
@@ -520,7 +547,6 @@ class SlowDisk:
         self._disk = disk
         self._life = life
         self._rng = rng
-        self.slow_s = 0.0
 
     @property
     def alive(self) -> bool:
@@ -550,7 +576,7 @@ class SlowDisk:
     def _time_s(self, syncs: bool) -> float:
         if not syncs:
             return 0.0
-        usual = self._rng.uniform(0.0002, 0.003)
+        usual = self._disk.stall_s + self._rng.uniform(0.0002, 0.003)
         return usual if self._rng.random() < 0.99 else usual + self._rng.uniform(0.05, 0.8)
 
 

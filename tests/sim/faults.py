@@ -36,10 +36,11 @@ class Surroundings(Protocol):
 class Faults:
     """Breaks things until it is stopped; `mend` repairs them all."""
 
-    def __init__(self, world: Surroundings, rng: random.Random, *, links_only: bool = False) -> None:
+    def __init__(self, world: Surroundings, rng: random.Random) -> None:
         self._world = world
         self._rng = rng
-        self._bad_disk = rng.choice(world.disks)
+        self.bad_disk = rng.choice(world.disks)
+        """The only one whose bytes are damaged."""
         self._kinds: list[tuple[float, Callable[[], Awaitable[None]]]] = []
         self._pause_max_s = rng.choice([2.0, 8.0, 20.0])
         self._down_max_s = rng.choice([1.0, 5.0, 30.0])
@@ -53,11 +54,8 @@ class Faults:
             (1, self._sync_failure), (1, self._unplugged), (2, self._rot),
         ]  # fmt: skip
         self._kinds = [(weight, kind) for weight, kind in every if rng.random() < 0.5]
-        if links_only:
-            self._pause_max_s = 1.5
-            self._kinds = [(2, self._one_way), (2, self._partition), (1, self._bad_links)]
         if rng.random() < 0.2:
-            self._bad_disk.bad_reads = rng.choice([0.001, 0.02])
+            self.bad_disk.bad_reads = rng.choice([0.001, 0.02])
 
     def set_clocks(self) -> None:
         """Give every node its own idea of the time; far off is one at the earliest when it restarts."""
@@ -236,5 +234,5 @@ class Faults:
         self._and_restart(disk)
 
     async def _rot(self) -> None:
-        if (spot := self._bad_disk.rot()) != "":
-            self._world.note("rot", self._bad_disk.name, spot)
+        if (spot := self.bad_disk.rot()) != "":
+            self._world.note("rot", self.bad_disk.name, spot)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Iterable
 from typing import Protocol
 
 from proxy.cluster.register import RingTooLarge, StaleRing
@@ -54,25 +55,11 @@ class Operator:
         change = make(ring)
         if change is None:
             return
-        try:
-            new = _with(ring, change)
-        except RingError:
-            return
+        new = with_changes(ring, [change])
         if new is None:
             return
-        self._world.note("ring", new.epoch, _told(change), "at", node.name)
-        await self._publish(node, new)
-
-    async def _publish(self, node: Node, ring: Ring) -> None:
-        register = node.register
-        if register is None:
-            return
-        try:
-            async with asyncio.timeout(10.0):
-                await node.run(register.replace(ring))
-            node.poke()
-        except (StaleRing, RingTooLarge, StoreError, Dead, TimeoutError) as error:
-            self._world.note("ring", ring.epoch, "not made for all that is known:", repr(error))
+        self._world.note("ring", new.epoch, told(change), "at", node.name)
+        await publish(self._world, node, new)
 
     def _active(self, ring: Ring) -> list[Device]:
         return [member for member in ring.members if member.state is DeviceState.ACTIVE]
@@ -100,14 +87,34 @@ class Operator:
         return SetWeight(device.id, self._rng.choice([0.3, 0.7, 1.0, 2.0]))
 
 
-def _with(ring: Ring, change: Change) -> Ring | None:
-    """The ring after a change's first step, None where that changes nothing. RingError."""
+def with_changes(ring: Ring, changes: Iterable[Change]) -> Ring | None:
+    """The ring after the first step of some changes, None where that is refused or changes nothing."""
     now_s = (START_NS // 10**9) + int(asyncio.get_running_loop().time())
-    step = plan(ring, Draft(ring.epoch).with_change(ring, change), now_s)
-    return apply(ring, step) if step.changes_ring else None
+    try:
+        draft = Draft(ring.epoch)
+        for change in changes:
+            draft = draft.with_change(ring, change)
+        step = plan(ring, draft, now_s)
+        return apply(ring, step) if step.changes_ring else None
+    except RingError:
+        return None
 
 
-def _told(change: Change) -> str:
+async def publish(world: Surroundings, node: Node, ring: Ring) -> None:
+    """Make it the cluster's ring, at a node."""
+    register = node.register
+    if register is None:
+        return
+    try:
+        async with asyncio.timeout(10.0):
+            await node.run(register.replace(ring))
+        node.poke()
+    except (StaleRing, RingTooLarge, StoreError, Dead, TimeoutError) as error:
+        world.note("ring", ring.epoch, "not made for all that is known:", repr(error))
+
+
+def told(change: Change) -> str:
+    """For the report."""
     match change:
         case AddDevice(device):
             return f"adds d{device.id} ({device.weight}) to {device.node}"

@@ -35,6 +35,8 @@ from tests.sim.network import Network
 from tests.sim.node import Node, Settings
 from tests.sim.reshapes import Reshaper, unfinished
 from tests.sim.ring_changes import Operator
+from tests.sim.scenes import SCENES, scene_of
+from tests.sim.stage import Stage
 from tests.sim.virtual_time import Life, run
 
 T = TypeVar("T")
@@ -85,8 +87,7 @@ class Failure(Exception):
 class World:
     """The cluster; to be made inside `virtual_time.run`."""
 
-    def __init__(self, seed: int, verbose: bool = False, *, on_the_move: bool = False) -> None:
-        """on_the_move: the ring changes all the time, and links are cut."""
+    def __init__(self, seed: int, verbose: bool = False) -> None:
         self.seed = seed
         self.verbose = verbose
         self._rng = random.Random(seed)
@@ -97,10 +98,8 @@ class World:
         self.history = History(self._now)
         self.network = Network(self._stream(), self.trace)
         self._build()
-        self._faults = Faults(self, self._stream(), links_only=on_the_move)
+        self._faults = Faults(self, self._stream())
         self._operator = Operator(self, self._stream(), self._rng.choice([4.0, 12.0, 30.0, 1e9]))
-        if on_the_move:
-            self._operator = Operator(self, self._stream(), 3.0)
         self._reshaper = Reshaper(self, self._stream(), self._rng.choice([4.0, 15.0, 1e9]))
         self.places = self._places()
         pause_max_s = self._rng.choice([0.5, 3.0, 8.0])
@@ -218,11 +217,12 @@ class World:
             await node.start()
         await self._publish_ring()
         await self._create_places()
+        await self._play_scene()
         await self._work()
         await self._faults.mend()
         self._require_no_errors()
         await asyncio.sleep(QUIET_S)
-        self._require_devices()
+        self.require_devices()
         await self._read_everything()
         self.history.check()
         await self._end_uploads()
@@ -257,6 +257,13 @@ class World:
             asked = Operation(begin, 0, "create", "", PRESENT.data, who="first")
             self.history.ended((place.name, ""), asked, "ok")
 
+    async def _play_scene(self) -> None:
+        name = scene_of(self.seed)
+        if name:
+            self.note("scene", name)
+            await SCENES[name](Stage(self, random.Random(f"{name} {self.seed}")))
+            self.note("the scene is over")
+
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         breaking = loop.create_task(self._faults.run())
@@ -277,7 +284,13 @@ class World:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _require_devices(self) -> None:
+    @property
+    def bad_disk(self) -> SimDisk:
+        """The only one whose bytes may be damaged."""
+        return self._faults.bad_disk
+
+    def require_devices(self) -> None:
+        """Violation where one is offline."""
         for node in self.nodes:
             for device in node.devices.values():
                 status = device.status()
@@ -371,12 +384,12 @@ class World:
         return named
 
 
-def play(seed: int, verbose: bool = False, *, on_the_move: bool = False) -> Outcome:
+def play(seed: int, verbose: bool = False) -> Outcome:
     """Play one seed. Failure."""
     worlds: list[World] = []
 
     async def scene() -> Outcome:
-        world = World(seed, verbose, on_the_move=on_the_move)
+        world = World(seed, verbose)
         worlds.append(world)
         return await world.play()
 
