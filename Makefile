@@ -12,7 +12,7 @@ JOBS ?= 2
 ARGS ?=
 SEEDS ?= 50
 SEED ?=
-# Clients that tests run and that PyPI does not have.
+# Clients that tests run and that PyPI does not have; iproute2 (ip and tc), which makes networks, besides.
 CLIENTS := restic rclone chromium
 PIP := $(BIN)/pip --disable-pip-version-check --quiet --no-input
 
@@ -25,7 +25,7 @@ up: $(VENV)/.store ## start a store, print its endpoint, keys and what to try; C
 	@exec $(BIN)/atoll up $(ARGS)
 
 test: $(VENV)/.dev clients ## run all tests; ARGS go to pytest
-	@$(BIN)/pytest -n $(JOBS) $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, import order
 	@$(BIN)/ruff format --check
@@ -77,6 +77,7 @@ $(VENV)/.dev: pyproject.toml requirements.lock | $(BIN)/python
 
 clients:
 	@missing=''; for name in $(CLIENTS); do command -v "$$name" >/dev/null || missing="$$missing $$name"; done; \
+	command -v ip >/dev/null && command -v tc >/dev/null || missing="$$missing iproute2"; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing$$missing"; apt-get update -qq; \

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -22,8 +22,10 @@ RIGHT_WITHIN_S = 30.0
 
 @dataclass
 class Stock:
-    """What was stored: values by place. unsure: what may be there instead; None: nothing."""
+    """What was stored: values by place. counts: how many of each size. unsure: what may be there
+    instead; None: nothing."""
 
+    counts: Mapping[str, int] = field(default_factory=lambda: COUNTS)
     held: dict[Place, str] = field(default_factory=dict)
     unsure: dict[Place, set[str | None]] = field(default_factory=dict)
 
@@ -34,7 +36,7 @@ class Stock:
             (Place(bucket, f"{kind}{number}"), size)
             for bucket in BUCKETS
             for kind, size in SIZES.items()
-            for number in range(COUNTS[kind])
+            for number in range(self.counts[kind])
         ]
         await gather_some(self.put(s3, place, size) for place, size in places)
 
@@ -122,7 +124,10 @@ class Stock:
             else:
                 sizes = {key: size for key, (_, size) in listed.items()}
                 wrong = {key for key, _ in sizes.items() ^ expected.items()}
-                assert wrong <= {place.key for place in self.unsure if place.bucket == bucket}
+                unsure = {place.key for place in self.unsure if place.bucket == bucket}
+                assert wrong <= unsure, (
+                    f"{bucket}: listed {len(sizes)} of {len(expected)}, wrong: {wrong}"
+                )
                 return
             assert failed.status == 503, failed
             assert time.monotonic() < deadline, f"{bucket} can't be listed"

@@ -5,7 +5,6 @@ served, the store comes back by itself and takes writes again.
 import asyncio
 import random
 import secrets
-import time
 from pathlib import Path
 
 from tests.api.store import RunningStore, start_store
@@ -16,8 +15,6 @@ CYCLES = 3
 CLIENTS = 12
 KEYS = 20
 UNDER_LOAD_S = (0.4, 2.5)
-SERVES_WITHIN_S = 15.0
-"""Of a store of some thousand rows, on a busy machine; the bar for a million rows is the bench's."""
 
 BUCKETS = {"plain": "replicated-3", "coded": "ec-4-2"}
 
@@ -34,7 +31,7 @@ async def test_what_was_acknowledged_survives_kills(tmp_path: Path) -> None:
                 await s3.create_bucket(bucket, policy)
         for _ in range(CYCLES):
             await _kill_under_load(store, load, chance)
-            await _come_back(store)
+            await asyncio.to_thread(store.restart)
             async with connect(store, keep=False) as s3:
                 await load.verify(s3)
                 await load.finish_uploads(s3)
@@ -58,12 +55,6 @@ async def _kill_under_load(store: RunningStore, load: Load, chance: random.Rando
             await end_within(clients, 30)
         finally:
             clients.cancel()
-
-
-async def _come_back(store: RunningStore) -> None:
-    begun = time.monotonic()
-    await asyncio.to_thread(store.restart)
-    assert time.monotonic() - begun < SERVES_WITHIN_S
 
 
 async def _takes_everything(s3: S3, load: Load, chance: random.Random) -> None:

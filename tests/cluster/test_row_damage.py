@@ -6,7 +6,9 @@ import asyncio
 import os
 import random
 import re
+import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -22,12 +24,42 @@ TIMES = 4
 """How often everything is read: each read meets one of the workers, and two of the replicas."""
 
 
+COUNTS = {"small": 24, "middle": 10, "large": 1}
+"""Rows are what is damaged here. The last ones written are no small objects': what is damaged in the
+last group commit of a device that was killed can't be told from an unfinished write."""
+
+
 async def _filled(store: RunningStore) -> Stock:
-    stock = Stock()
+    stock = Stock(COUNTS)
     async with connect(store) as s3:
         await stock.fill(s3)
     await asyncio.to_thread(store.wait_for, lambda: all_indexed(store))
     return stock
+
+
+class Killed(NamedTuple):
+    """A store that was killed when all its rows were in its indexes. kept: its data as they were."""
+
+    folder: Path
+    kept: Path
+    held: Stock
+
+    def again(self) -> Stock:
+        """Its data as they were, where they were (the ring names devices by path); what they hold."""
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
+        shutil.copytree(self.kept, self.folder / "data")
+        return Stock(COUNTS, dict(self.held.held))
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    folder, kept = tmp_path_factory.mktemp("killed"), tmp_path_factory.mktemp("kept") / "data"
+    with start_store(folder) as store:
+        held = asyncio.run(_filled(store))
+        store.kill()
+    os.rename(store.data, kept)
+    shutil.rmtree(kept / "run")
+    return Killed(folder, kept, held)
 
 
 async def _takes_writes(s3: S3, stock: Stock) -> None:
@@ -62,13 +94,16 @@ async def test_flipped_payloads_in_a_journal_are_never_served(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("where", ["header", "head", "payload", "end"])
-async def test_a_journal_damaged_before_the_start_is_not_served(tmp_path: Path, where: str) -> None:
-    with start_store(tmp_path) as store:
-        stock = await _filled(store)
-        store.kill()
+async def test_a_journal_damaged_before_the_start_is_not_served(
+    tmp_path: Path, killed: Killed, where: str
+) -> None:
+    stock = killed.again()
+
+    def damage(store: RunningStore) -> None:
         flip(*_place_in_journal(store, stock, where))
         _forget_index(store, VICTIM)
-        store.restart()
+
+    with start_store(killed.folder, prepare=damage) as store:
         async with connect(store, keep=False) as s3:
             assert await stock.check(s3, TIMES) == 0
             await _takes_writes(s3, stock)
@@ -115,12 +150,11 @@ async def test_an_index_damaged_while_it_is_used_is_not_believed(tmp_path: Path,
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_an_index_damaged_before_the_start_is_not_believed(tmp_path: Path, seed: int) -> None:
-    with start_store(tmp_path) as store:
-        stock = await _filled(store)
-        store.stop()
-        _damage_index(store, seed)
-        store.restart()
+async def test_an_index_damaged_before_the_start_is_not_believed(
+    tmp_path: Path, killed: Killed, seed: int
+) -> None:
+    stock = killed.again()
+    with start_store(killed.folder, prepare=lambda store: _damage_index(store, seed)) as store:
         async with connect(store, keep=False) as s3:
             await stock.check(s3, TIMES)
             await _takes_writes(s3, stock)
@@ -148,14 +182,10 @@ def _damage_index(store: RunningStore, seed: int) -> None:
     "damage", ["flipped", "empty", "of another device", "of another cluster", "gone"]
 )
 async def test_a_device_of_no_known_identity_is_offline_and_says_why(
-    tmp_path: Path, damage: str
+    tmp_path: Path, killed: Killed, damage: str
 ) -> None:
-    with start_store(tmp_path) as store:
-        stock = await _filled(store)
-        store.stop()
-        identity = device_path(store, VICTIM) / "device.toml"
-        _damage_identity(store, identity, damage)
-        store.restart()
+    stock = killed.again()
+    with start_store(killed.folder, prepare=lambda store: _damage_identity(store, damage)) as store:
         status = status_of(store, VICTIM)
         assert str(device_path(store, VICTIM)) in status["offline"], status
         async with connect(store, keep=False) as s3:
@@ -165,7 +195,8 @@ async def test_a_device_of_no_known_identity_is_offline_and_says_why(
         assert not [n for n in range(6) if n != VICTIM and status_of(store, n)["offline"]]
 
 
-def _damage_identity(store: RunningStore, identity: Path, damage: str) -> None:
+def _damage_identity(store: RunningStore, damage: str) -> None:
+    identity = device_path(store, VICTIM) / "device.toml"
     text = identity.read_text()
     match damage:
         case "flipped":
@@ -180,14 +211,17 @@ def _damage_identity(store: RunningStore, identity: Path, damage: str) -> None:
             identity.unlink()
 
 
-async def test_a_device_whose_directory_can_not_be_used_is_offline(tmp_path: Path) -> None:
-    with start_store(tmp_path) as store:
-        stock = await _filled(store)
-        store.stop()
+async def test_a_device_whose_directory_can_not_be_used_is_offline(
+    tmp_path: Path, killed: Killed
+) -> None:
+    stock = killed.again()
+
+    def damage(store: RunningStore) -> None:
         path = device_path(store, VICTIM)
         os.rename(path, tmp_path / "elsewhere")
         path.write_bytes(b"a file in the way")
-        store.restart()
+
+    with start_store(killed.folder, prepare=damage) as store:
         assert status_of(store, VICTIM)["offline"]
         async with connect(store, keep=False) as s3:
             assert await stock.check(s3) == 0

@@ -16,7 +16,7 @@ from tests.cluster.s3 import S3, connect
 from tools.bench.signing import Credentials, Signer, canonical_path
 
 IDLE = 2_000
-WITHIN_S = 5.0
+WITHIN_S = 20.0
 """How soon others must be answered meanwhile, on a busy machine."""
 LARGE = 8_000_000
 
@@ -72,7 +72,7 @@ def _staged(store: RunningStore) -> list[Path]:
 
 
 async def _until_nothing_is_staged(store: RunningStore) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while _staged(store):
             await asyncio.sleep(0.05)
 
@@ -121,7 +121,7 @@ async def test_a_client_that_has_no_more_to_send(store: RunningStore, s3: S3) ->
         reader, writer = await asyncio.open_connection("127.0.0.1", store.port)
         writer.write(_head(store, "PUT", f"half{number}", size) + body)
         writer.write_eof()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             answer = await reader.read()
         writer.close()
         found = await s3.get("bucket", f"half{number}")
@@ -148,7 +148,7 @@ async def test_nonsense_is_answered_and_forgotten(store: RunningStore, s3: S3) -
             writer.write(sent)
             with contextlib.suppress(OSError):
                 writer.write_eof()
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     answer = await reader.read()
                 assert not answer or answer.startswith(b"HTTP/1."), answer[:100]
                 assert b"Traceback" not in answer

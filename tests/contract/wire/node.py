@@ -104,11 +104,10 @@ class Node:
         await peer.calls.ready(soon())
         return peer
 
-    def connection(self, **options: Any) -> Connection:
+    def connection(self, address: Address | None = None, **options: Any) -> Connection:
         """A bare connection."""
-        connection = Connection(
-            UnixAddress(self.path), SECRET, CLOCK, SystemRandomness(), self.tasks, **options
-        )
+        where = address or UnixAddress(self.path)
+        connection = Connection(where, SECRET, CLOCK, SystemRandomness(), self.tasks, **options)
         self.connections.append(connection)
         return connection
 

@@ -1,6 +1,5 @@
 """The node protocol over TCP with and without TLS."""
 
-import asyncio
 import datetime
 import ipaddress
 import ssl
@@ -99,9 +98,9 @@ async def test_a_certificate_that_is_not_trusted_is_refused(
     node: Node, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> None:
     port = await node.server.listen_tcp("127.0.0.1", 0, contexts[0])
-    peer = node.peer(TcpAddress("127.0.0.1", port, ssl.create_default_context()))
+    where = TcpAddress("127.0.0.1", port, ssl.create_default_context())
     with pytest.raises(DeviceFault) as caught:
-        await peer.calls.ready(soon(0.3))
+        await node.connection(where, keep=False).ready(soon())
     assert caught.value.fault is Fault.UNREACHABLE
     assert "certificate" in caught.value.text
 
@@ -110,9 +109,6 @@ async def test_plain_talk_to_a_tls_port_leaves_nothing_behind(
     node: Node, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> None:
     port = await node.server.listen_tcp("127.0.0.1", 0, contexts[0])
-    peer = node.peer(TcpAddress("127.0.0.1", port))
     with pytest.raises(DeviceFault):
-        await peer.calls.ready(soon(0.3))
+        await node.connection(TcpAddress("127.0.0.1", port), keep=False).ready(soon())
     assert not node.server.sessions
-    peer.close()
-    await asyncio.sleep(0.05)
