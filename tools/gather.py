@@ -17,7 +17,8 @@ ASK_TIME_S: Final = 3.0
 ASKED_AT_ONCE: Final = 64
 
 Ask = Callable[[float], Awaitable[bytes]]
-"""Takes a deadline on the monotonic clock; the report's bytes. Raises DeviceFault, OSError."""
+"""Takes a deadline on the monotonic clock; the report's bytes. Raises DeviceFault,
+OSError, ValueError."""
 
 
 async def gather(
@@ -55,7 +56,7 @@ async def _ask(name: ProcessName, ask: Ask, clock: Clock) -> Answered | Silent:
         return _silent(name, fault.text or str(fault))
     except OSError as error:
         return _silent(name, error.strerror or str(error))
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         return _silent(name, f"its report can't be read, perhaps it is of another release: {error}")
     took_s = clock.monotonic() - began
     return Answered(

@@ -85,8 +85,16 @@ class OwnDevices:
             del self.devices[device_id]
             device = self._opened.pop(device_id, None)
             if device is not None:
-                await device.close()
+                await _try_close(device)
 
     async def close(self) -> None:
         """Close all of them."""
         await self.close_all_but(())
+
+
+async def _try_close(device: Device) -> None:
+    """One whose disk is gone must not keep the others open, nor a new ring from being followed."""
+    try:
+        await device.close()
+    except Exception:
+        log.exception("device %d could not be closed properly", device.device_id)

@@ -7,13 +7,15 @@ to find and to tell.
 """
 
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from ring.lookup import Ring
 from ring.types import NO_DEVICE, ROWS, BoolArray, IntArray
-from tools.health.report import Census, unpack
+from tools.health.report import Census, Held, unpack
+
+_NONE: Final = np.zeros(0, dtype=np.int64)
 
 
 class Tally(NamedTuple):
@@ -58,20 +60,29 @@ class Copies(NamedTuple):
 
 def tally(censuses: Iterable[Census], placement: str, part_power: int) -> Tally:
     """Add up what devices counted. Of the counts of one partition's devices the highest is taken: one
-    that was away has less. Counts in another part power are left out: a new count is on its way.
-
-    Raises ValueError for counts that are none."""
+    that was away has less. Counts in another part power are left out: a new count is on its way. So are
+    those that can't be read: one process, perhaps of another release, must not hide what others say.
+    """
     size = 1 << part_power
     things = np.zeros(size, dtype=np.int64)
     counted = np.zeros(size, dtype=np.bool_)
     for census in censuses:
         for held in census.held if census.part_power == part_power else ():
             if held.placement == placement:
-                partitions, values = unpack(held.partitions, size), unpack(held.things, size)
+                partitions, values = _counts(held, size)
                 within = partitions < size
                 np.maximum.at(things, partitions[within], values[within])
                 counted[partitions[within]] = True
     return Tally(things, counted)
+
+
+def _counts(held: Held, size: int) -> tuple[IntArray, IntArray]:
+    """Partitions and things; none where that can't be read."""
+    try:
+        partitions, things = unpack(held.partitions, size), unpack(held.things, size)
+    except ValueError:
+        return _NONE, _NONE
+    return (partitions, things) if len(partitions) == len(things) else (_NONE, _NONE)
 
 
 def holders(ring: Ring, placement: str) -> IntArray:

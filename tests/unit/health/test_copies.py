@@ -106,6 +106,20 @@ def test_a_partition_number_beyond_the_ring_is_left_out() -> None:
     assert tally([made], ROWS, RING.part_power).total == 0
 
 
+def test_counts_that_are_none_hide_no_others() -> None:
+    good = pack(np.array([0, 1, 2])), pack(np.array([5, 6, 7]))
+    nonsense = [(b"no zlib", good[1]), (good[0], b""), (good[0], pack(np.array([9])))]
+    censuses = [
+        Census(
+            taken_ns=1,
+            part_power=RING.part_power,
+            held=[Held(placement=ROWS, partitions=partitions, things=things)],
+        )
+        for partitions, things in (*nonsense, good)
+    ]
+    assert tally(censuses, ROWS, RING.part_power).total == 18
+
+
 def test_numbers_are_packed_and_come_back() -> None:
     values = np.array([0, 1, 2**32 - 1, 7])
     assert unpack(pack(values), 4).tolist() == values.tolist()

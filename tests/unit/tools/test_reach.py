@@ -107,7 +107,17 @@ def test_all_are_asked_and_the_silent_are_named() -> None:
         async def talks_nonsense(_deadline: float) -> bytes:
             return b'{"worker": "one"}'
 
-        asks = {"b": answers, "c": hangs, "d": refuses, "e": fails, "f": talks_nonsense}
+        async def calls_it_invalid(_deadline: float) -> bytes:
+            raise ValueError("no such call")
+
+        asks = {
+            "b": answers,
+            "c": hangs,
+            "d": refuses,
+            "e": fails,
+            "f": talks_nonsense,
+            "g": calls_it_invalid,
+        }
         others = {ProcessName(node, 0): ask for node, ask in asks.items()}
         began = clock.monotonic()
         found = await gather(report("a"), others, "http://x", clock)
@@ -120,6 +130,7 @@ def test_all_are_asked_and_the_silent_are_named() -> None:
             "d": "connection refused",
             "e": "No such file",
             "f": "its report can't be read, perhaps it is of another release",
+            "g": "its report can't be read, perhaps it is of another release",
         }
 
     run(work())
