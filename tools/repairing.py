@@ -87,7 +87,12 @@ class RepairWorkers:
         self.container_rows = Resharding(rows, clock, randomness)
         walks = [container_walk.ContainerWalk(placement, (), clock) for _ in range(2)]
         self.resharder = reshard.Resharder(
-            rows, self.container_rows, walks[0], clock, pace(), self._config.shard_rows_max
+            rows,
+            self.container_rows,
+            walks[0],
+            clock,
+            pace(reshard.LOOKS_PER_S),
+            self._config.shard_rows_max,
         )
         self.repolicier = repolicy.Repolicier(
             rows,

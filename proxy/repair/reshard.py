@@ -29,12 +29,15 @@ TURN_S: Final = 60.0
 """A reshard in which nothing happens for so long is carried on by the next replica's process."""
 
 
+LOOKS_PER_S: Final = 50.0
+"""So many containers a second have their shards counted: some 5 % of a core, however many there are."""
+
 FAILURES_MAX: Final = 3
 """A move that failed so often in a row is left for a later round: other containers wait."""
 
 
 class Resharder:
-    """Reshards containers whose rows this process holds."""
+    """Reshards containers whose rows this process holds. Its pace counts those that it looks at."""
 
     name = "reshard"
 
@@ -106,8 +109,11 @@ class Resharder:
             return
         if head.reshard is None:
             self._turns.forget(found)
-            if found.rank == 0 and await self._too_large(head):
-                await self._ask(found.row, 2 * head.shards)
+            if found.rank == 0:
+                begun = self._clock.monotonic()
+                if await self._too_large(head):
+                    await self._ask(found.row, 2 * head.shards)
+                await self.pace.spend(self._clock.monotonic() - begun, 1)
         elif self._turns.mine(found):
             await self._take(found.row)
 

@@ -144,3 +144,18 @@ def test_a_move_that_can_only_fail_does_not_keep_other_containers_waiting() -> N
             assert (await mover.steps.read(mover.row)).shards == 8
 
     run(scene())
+
+
+def test_many_containers_are_looked_at_no_faster_than_the_pace_allows() -> None:
+    async def scene() -> None:
+        world = World()
+        store = world.proxy()
+        for number in range(12):
+            await store.create_container("a", f"c{number}")
+        resharder = worker(world, [device.device_id for device in world.devices], rows_max=1000)
+        resharder.pace.bytes_s = 1.0
+        begun = asyncio.get_running_loop().time()
+        await round_of(resharder)
+        assert asyncio.get_running_loop().time() - begun >= 10.0  # one in a second, two at once
+
+    run(scene())
