@@ -93,25 +93,13 @@ class Rebalancer:
 
     def status(self) -> WorkerStatus:
         """See Worker."""
-        moving = bool(self._groups)
-        return WorkerStatus(
-            name=self.name,
-            scope=f"d{self._device.device_id}",
-            doing=self._doing(),
-            done=self._tally.done,
-            done_bytes=self._tally.done_bytes,
-            left=self._tally.left,
-            left_bytes=self._tally.left_bytes,
-            rate_s=self._tally.rate_s,
-            rate_bytes_s=self._tally.rate_bytes_s,
-            since_s=self._tally.since_s,
-            eta_s=self._tally.eta_s if moving else None,
-            counts={
-                "blobs_moved": self.moved,
-                "moves_failed": self._failed,
-                "blobs_homeless": self._homeless,
-            },
-        )
+        counts = {
+            "blobs_moved": self.moved,
+            "moves_failed": self._failed,
+            "blobs_homeless": self._homeless,
+        }
+        scope = f"d{self._device.device_id}"
+        return self._tally.status(self.name, self._doing(), counts, scope=scope)
 
     def _doing(self) -> str:
         if self._groups:

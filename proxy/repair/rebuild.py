@@ -112,25 +112,14 @@ class Rebuilder:
 
     def status(self) -> WorkerStatus:
         """See Worker."""
-        return WorkerStatus(
-            name=self.name,
-            scope=f"d{self._device.device_id}",
-            doing=self._doing(),
-            done=self._tally.done,
-            done_bytes=self._tally.done_bytes,
-            left=self._tally.left,
-            left_bytes=self._tally.left_bytes,
-            rate_s=self._tally.rate_s,
-            rate_bytes_s=self._tally.rate_bytes_s,
-            since_s=self._tally.since_s,
-            eta_s=self._tally.eta_s,
-            counts={
-                "blobs_rebuilt": self.rebuilt,
-                "blobs_unnamed": self._unnamed,
-                "rebuilds_failed": self._failed,
-                "seats_unasked": self._unasked,
-            },
-        )
+        counts = {
+            "blobs_rebuilt": self.rebuilt,
+            "blobs_unnamed": self._unnamed,
+            "rebuilds_failed": self._failed,
+            "seats_unasked": self._unasked,
+        }
+        scope = f"d{self._device.device_id}"
+        return self._tally.status(self.name, self._doing(), counts, scope=scope)
 
     def _doing(self) -> str:
         if self._lacks or self._missing:

@@ -116,19 +116,9 @@ class Repolicier:
     def status(self) -> WorkerStatus:
         """See Worker."""
         name = self._row.name.decode() if self._row is not None else ""
-        return WorkerStatus(
-            name=self.name,
-            doing=f"container {name}: rewriting its objects" if name else "looking for containers",
-            done=self._tally.done,
-            done_bytes=self._tally.done_bytes,
-            left=self._tally.left,
-            left_bytes=self._tally.left_bytes,
-            rate_s=self._tally.rate_s,
-            rate_bytes_s=self._tally.rate_bytes_s,
-            since_s=self._tally.since_s,
-            eta_s=self._tally.eta_s,
-            counts={"objects_rewritten": self._rewritten, "objects_not_rewritten": self._failed},
-        )
+        doing = f"container {name}: rewriting its objects" if name else "looking for containers"
+        counts = {"objects_rewritten": self._rewritten, "objects_not_rewritten": self._failed}
+        return self._tally.status(self.name, doing, counts)
 
     def _due(self, repolicy: Repolicy) -> bool:
         """The first pass begins at once; a later one once it can be the last."""

@@ -3,6 +3,7 @@
 import math
 from typing import Final
 
+from proxy.repair.contract import WorkerStatus
 from runtime.clock import Clock
 
 RATE_S: Final = 30.0
@@ -61,6 +62,23 @@ class Tally:
             if left and rate > 0:
                 return self._clock.now_ns() / 1e9 + left / rate
         return None
+
+    def status(self, name: str, doing: str, counts: dict[str, int], *, scope: str = "") -> WorkerStatus:
+        """What a worker of this name says of itself, whose round this is."""
+        return WorkerStatus(
+            name=name,
+            scope=scope,
+            doing=doing,
+            done=self.done,
+            done_bytes=self.done_bytes,
+            left=self.left,
+            left_bytes=self.left_bytes,
+            rate_s=self.rate_s,
+            rate_bytes_s=self.rate_bytes_s,
+            since_s=self.since_s,
+            eta_s=self.eta_s,
+            counts=counts,
+        )
 
 
 class _Rate:
