@@ -12,6 +12,7 @@ A mark that is dated in the future is a clock's that was wrong: it holds back no
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 import msgspec
@@ -167,7 +168,10 @@ class Scrubber:
     def _doing(self, mark: ScrubMark) -> str:
         found = f"; {mark.damaged} bad this round" if mark.damaged else ""
         if not self._running(mark):
-            return f"everything was read and is sound{found}" if not found else f"all was read{found}"
+            if not mark.ended_s:
+                return "nothing was read yet"
+            before = f"{datetime.fromtimestamp(mark.begun_s, UTC):%Y-%m-%d %H:%M} UTC"
+            return f"what was stored before {before} was read{found or ' and is sound'}"
         return f"reading {'rows' if mark.blobs_done else 'blobs'}{found}"
 
     def _eta_s(self, mark: ScrubMark) -> float | None:

@@ -132,6 +132,18 @@ def _header(device: MemoryDevice, number: int) -> BlobHeader:
     return msgspec.structs.replace(some, name=BlobName(bytes([number]) * 16, 0))
 
 
+def test_it_claims_no_more_than_it_has_read() -> None:
+    async def scene() -> None:
+        world, store = await stocked()
+        worker = scrubber(world, store, world.devices[0], Mark(), DAY_S, [])
+        assert worker.status().doing == "nothing was read yet"
+        await to_the_end(worker)
+        doing = worker.status().doing
+        assert doing == "what was stored before 2023-11-14 22:13 UTC was read and is sound"
+
+    run(scene())
+
+
 def test_a_restart_goes_on_where_it_was() -> None:
     async def scene() -> None:
         world, store = await stocked()
