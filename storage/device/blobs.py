@@ -62,6 +62,8 @@ class BlobStore:
         self._running: set[asyncio.Task[Any]] = set()
         self._shelves: set[int] = set()
         self._claims = Claims()
+        self.damaged = 0
+        """Blobs that were set aside, or whose file was gone, since it was opened."""
         self.sweep = BlobSweep(
             self._paths, disk, clock, index=index, executor=executor, claims=self._claims
         )
@@ -173,6 +175,7 @@ class BlobStore:
                 return absent
             if await self._run(self._sound, entry, chunk, keep):
                 return False
+            self.damaged += 1
             # The file first: between the two a reader finds no file, and never the bad one.
             await self._run(self._set_aside, name)
             await self._index.record_blob_removed(name)

@@ -613,7 +613,7 @@ class Device:
             unindexed_rows=self._tables.rows.dirty_rows,
             checkpoint_age_s=None if at is None else self._clock.monotonic() - at,
             sync_latency_s=self._journal.sync_latency_s,
-            corrupt_count=self._tables.payloads.corrupt_count,
+            corrupt_count=self._tables.payloads.corrupt_count + self.blobs.damaged,
             replayed_rows=self._replayed,
             notes=tuple(self._notes),
             indexed_rows=self._tables.index.count(Table.ROWS),

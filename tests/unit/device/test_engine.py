@@ -15,6 +15,8 @@ from storage.device.opening import STARTS_SUSPECT
 from storage.types import (
     SEAL_NAME,
     ZERO_VERSION,
+    BlobHeader,
+    BlobName,
     Failed,
     Fault,
     No,
@@ -584,3 +586,18 @@ async def test_a_compaction_that_found_no_room_is_tried_again_on_a_device_at_res
             await asyncio.sleep(0.01)
             await rig.device.checkpoint()  # nothing, until something was moved
     assert (await rig.send(Read(S, N)))[1] == b"k" * 1000
+
+
+async def test_a_damaged_blob_counts_among_the_checksums_that_failed() -> None:
+    rig = await new_rig()
+    name = BlobName(bytes(16), 0)
+    header = BlobHeader(name, 1, "p", b"s", b"n", b"", "", 1, 0, 512, 1)
+    writer = await rig.device.create_blob(header, rig.clock.monotonic() + 10)
+    await writer.write(b"needle" * 100)
+    await writer.commit()
+    assert await rig.device.verify_blob(name)
+    assert rig.device.status().corrupt_count == 0
+    (path,) = [path for path, data in rig.disk.image().files.items() if b"needle" * 100 in data]
+    rig.disk.flip(path, rig.disk.image().files[path].index(b"needle"))
+    assert not await rig.device.verify_blob(name)
+    assert rig.device.status().corrupt_count == 1
