@@ -80,8 +80,10 @@ def needed(others: int) -> int:
 
 
 async def _try_ask(other: OtherKeeper) -> dict[str, Any] | None:
-    with contextlib.suppress(DeviceFault):
-        return await other.status()
+    """What it says; None where it says nothing, or what no keeper says: it is asked again."""
+    with contextlib.suppress(DeviceFault, ValueError):
+        state = await other.status()
+        return state if state.keys() >= {"new", "rows", "knows_others"} else None
     return None
 
 

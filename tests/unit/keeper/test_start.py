@@ -1,7 +1,7 @@
 """A keeper that holds nothing: new among new ones, or one that has lost what it held."""
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -83,6 +83,22 @@ async def test_new_keepers_begin_together() -> None:
     ]
     await asyncio.wait_for(asyncio.gather(*tasks), 10)
     assert [keeper.offline for keeper in keepers] == ["", "", ""]
+
+
+async def test_one_that_answers_as_no_keeper_does_ends_nobodys_start() -> None:
+    class Odd(Seen):
+        answers: ClassVar[list[Any]] = [ValueError("there is no device -1"), {"offline": "", "rows": 0}]
+
+        async def status(self) -> dict[str, Any]:
+            answer = self.answers.pop(0) if self.answers else await super().status()
+            if isinstance(answer, ValueError):
+                raise answer
+            return answer
+
+    one, other = made(), made()
+    tasks = [await starting(one, Odd(other)), await starting(other, Seen(one))]
+    await asyncio.wait_for(asyncio.gather(*tasks), 10)
+    assert (one.offline, other.offline) == ("", "")
 
 
 async def test_all_of_them_wait_for_the_last() -> None:
