@@ -27,6 +27,10 @@ class Hosts:
         self.addresses = [f"10.83.0.{number + 1}" for number in range(len(pids))]
         self.wrappers = [_inside(pid) for pid in pids]
 
+    def cluster_address(self, number: int, port: int, workers: int) -> str:
+        """Where the others find the node that listens on `port` and those behind it."""
+        return f"{self.addresses[number]}:{port}"
+
     def wire(self) -> None:
         """Set up the switch, and a cable to each host."""
         self._on_switch("ip", "link", "set", "lo", "up")

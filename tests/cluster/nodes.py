@@ -17,6 +17,7 @@ from typing import Final
 from runtime.randomness import SystemRandomness
 from tests.api.store import RunningStore, StoreFailed, clean_environment, free_port
 from tests.cluster.links import Hosts
+from tests.cluster.proxies import Proxies
 from tools.main import main as atoll
 
 KEYS: Final = {
@@ -58,7 +59,7 @@ class Cluster:
         devices: int = 2,
         keepers: int = 3,
         tls: bool = False,
-        hosts: Hosts | None = None,
+        hosts: Hosts | Proxies | None = None,
         **options: object,
     ) -> None:
         """hosts: where the nodes run, one on each; all on loopback without."""
@@ -71,11 +72,12 @@ class Cluster:
         if self.certificates:
             _atoll("node", "certificate", "ca", "--out", str(self.certificates))
         self._ports = [free_ports(workers) for _ in range(count)]
+        self._addresses = [self._cluster_address(n, workers) for n in range(count)]
         self._options: dict[str, object] = {
             "workers": workers,
             "devices": devices,
             "part_power": 6,
-            "keepers": [f"{self._address(n)}:{self._ports[n]}" for n in range(keepers)],
+            "keepers": self._addresses[:keepers],
             "bootstrap_nodes": count,
             "cluster_secret_file": str(self.secret_file),
             **options,
@@ -85,6 +87,12 @@ class Cluster:
     def _address(self, number: int) -> str:
         return self._hosts.addresses[number] if self._hosts else "127.0.0.1"
 
+    def _cluster_address(self, number: int, workers: int) -> str:
+        port = self._ports[number]
+        return (
+            self._hosts.cluster_address(number, port, workers) if self._hosts else f"127.0.0.1:{port}"
+        )
+
     def _node(self, number: int) -> Node:
         name, port = f"n{number}", self._ports[number]
         folder = self.folder / name
@@ -92,6 +100,7 @@ class Cluster:
         options = {**self._options, "node": name, "zone": f"z{number}"}
         address = self._address(number)
         options |= {"listen": address, "admin_listen": address, "cluster_listen": f"{address}:{port}"}
+        options["cluster_address"] = self._addresses[number]
         if self.certificates:
             options |= self.certificate_options(name)
         wrapper = self._hosts.wrappers[number] if self._hosts else ()
@@ -115,6 +124,7 @@ class Cluster:
     def add_node(self, **options: object) -> Node:
         """One more node, not started; the ring does not know it."""
         self._ports.append(free_ports(1))
+        self._addresses.append(self._cluster_address(len(self.nodes), 1))
         self._options |= options
         node = self._node(len(self.nodes))
         self.nodes.append(node)

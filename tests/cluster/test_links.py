@@ -3,16 +3,20 @@ answer, no acknowledged write lost, and the others go on.
 """
 
 import asyncio
+import os
 import secrets
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
+
+import pytest
 
 from tests.cluster.links import Hosts, separate_hosts
 from tests.cluster.load import Load, Place, end_within
 from tests.cluster.nodes import Cluster, start_cluster
-from tests.cluster.s3 import connect
+from tests.cluster.proxies import Proxies, proxied_hosts
+from tests.cluster.s3 import NO_ANSWER, connect
 
 BUCKETS = {"plain": "replicated-3", "coded": "ec-4-2"}
 ASIDE = "aside"
@@ -71,12 +75,26 @@ async def new_load(cluster: Cluster) -> Load:
     return Load([Place(bucket, f"k{n}") for bucket in BUCKETS for n in range(KEYS)], seed)
 
 
-async def test_cut_and_slow_cables(tmp_path: Path) -> None:
-    with separate_hosts(4) as hosts, start_cluster(tmp_path, hosts=hosts, part_min_bytes=1) as cluster:
+NETWORKS = [
+    pytest.param(
+        separate_hosts,
+        id="namespaces",
+        marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces"),
+    ),
+    pytest.param(proxied_hosts, id="proxies"),
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+async def test_cut_and_slow_cables(
+    tmp_path: Path, network: Callable[[int], AbstractContextManager[Hosts | Proxies]]
+) -> None:
+    with network(4) as hosts, start_cluster(tmp_path, hosts=hosts, part_min_bytes=1) as cluster:
         load = await new_load(cluster)
         async with loaded(cluster, load, [0, 1, 2]):
             hosts.cut(3)
             await asyncio.sleep(TROUBLE_S)
+            assert not await _takes_writes(cluster, 3)
             await served(cluster, 0)
         hosts.mend(3)
         await _back(cluster, 3)
@@ -93,7 +111,17 @@ async def test_cut_and_slow_cables(tmp_path: Path) -> None:
         assert load.acknowledged > 50, load.answers
 
 
-async def _cut_off_one_after_the_other(hosts: Hosts) -> None:
+async def _takes_writes(cluster: Cluster, number: int) -> bool:
+    """Whether a node does so at once."""
+    async with connect(cluster.nodes[number], keep=False) as s3:
+        try:
+            async with asyncio.timeout(TROUBLE_S):
+                return (await s3.put(ASIDE, "at-once", b"x")).status == 200
+        except NO_ANSWER:
+            return False
+
+
+async def _cut_off_one_after_the_other(hosts: Hosts | Proxies) -> None:
     for number in (0, 1):
         hosts.cut(number)
         await asyncio.sleep(TROUBLE_S / 2)
