@@ -14,6 +14,7 @@ from proxy.repair import (
     clear,
     collect,
     container_walk,
+    covering,
     expire,
     leftovers,
     mend,
@@ -125,7 +126,15 @@ class RepairWorkers:
     def _add(self, device: DeviceClient) -> None:
         config, clock, pace = self._config, self._clock, self.runner.throttle.pace
         grace_s, orphan_grace_s = config.collect_grace_s, config.orphan_grace_s
-        left = leftovers.Leftovers(device.device_id, self._ring, self._placement, clock, pace())
+        left = leftovers.Leftovers(
+            device.device_id,
+            self._ring,
+            self._placement,
+            self._rows,
+            clock,
+            pace(),
+            covering.ages(orphan_grace_s),
+        )
         self._leftovers[device.device_id] = left
         self.runner.add(left, leftovers.LOOK_AGAIN_S)
         self._add_moving(device)

@@ -4,7 +4,7 @@ Where answers are to be counted while they come in, it is `poll.py`.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol, TypeVar
 
 from runtime.clock import Clock
@@ -18,6 +18,8 @@ from storage.types import (
     RowMessage,
     ShardList,
     ShardSummary,
+    VersionList,
+    Versions,
 )
 
 ASK_TIME_S: Final = 10.0
@@ -113,4 +115,21 @@ async def shards_of(
         listed = await told(clock, within_s, device, message, ShardList)
         found += listed.shards
         more = listed.more
+    return found
+
+
+async def versions_of(
+    clock: Clock, within_s: float, device: RowDevice, shard: bytes, leaves: Sequence[int]
+) -> dict[bytes, bytes]:
+    """Versions by name of all rows in some leaves of a device's shard. Raises DeviceFault.
+
+    within_s: for each page of them.
+    """
+    found: dict[bytes, bytes] = {}
+    start, more = b"", True
+    while more:
+        message = Versions(shard, list(leaves), start)
+        listed = await told(clock, within_s, device, message, VersionList)
+        found |= dict(listed.rows)
+        start, more = listed.next_start, listed.next_start != b""
     return found

@@ -7,16 +7,11 @@ the old shard must be told. Each process clears the replicas on its own devices.
 from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
-import msgspec
-
-from proxy.core.errors import StoreError
 from proxy.core.placement import ROWS_PLACEMENT, Placement
-from proxy.core.rows import Rows, SealedShard
-from proxy.core.seals import Seals, sealed_container
-from proxy.core.shards import container_id
-from proxy.core.types import ContainerHead
+from proxy.core.rows import Rows
 from proxy.repair.container_walk import ask_device, partitioned, shards_on
 from proxy.repair.contract import Worked, WorkerStatus
+from proxy.repair.spent import is_spent
 from proxy.repair.tally import Tally
 from proxy.repair.throttle import Pace
 from runtime.clock import Clock
@@ -26,14 +21,11 @@ from storage.types import (
     Ok,
     Page,
     Scan,
-    Want,
 )
 
 SHARDS_PER_UNIT: Final = 64
 
 LOOK_AGAIN_S: Final = 600.0
-
-_decode_container = msgspec.msgpack.Decoder(ContainerHead).decode
 
 
 class Clearer:
@@ -47,7 +39,6 @@ class Clearer:
         """owned: ids of the process's devices; may be set anew at any time."""
         self.pace = pace
         self._rows = rows
-        self._seals = Seals(rows)
         self._placement = placement
         self.owned = frozenset(owned)
         self._clock = clock
@@ -98,7 +89,7 @@ class Clearer:
                     yield
 
     async def _clear_if_spent(self, device_id: int, shard: bytes) -> AsyncIterator[None]:
-        if not await self._spent(shard):
+        if not await is_spent(self._rows, shard):
             return
         start, more = b"", True
         while more:
@@ -115,18 +106,3 @@ class Clearer:
                 self._tally.did(len(some), 0)
                 yield
             start, more = page.covered_to, page.covered_to != b""
-
-    async def _spent(self, shard: bytes) -> bool:
-        """Whether a sealed shard's rows are elsewhere for good, or their container is gone."""
-        try:
-            seal = await self._seals.on(shard)
-            if seal is None:
-                return False
-            containers, name = sealed_container(seal)
-            row = await self._rows.read(containers, name, Want.HEAD)
-        except (StoreError, SealedShard):
-            return False
-        head = _decode_container(row.value.head) if row.live else None
-        if head is None or head.id != container_id(shard):
-            return True
-        return shard not in head.layout.all_shards()

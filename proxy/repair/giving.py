@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Final
 
-from proxy.core.asking import ASK_TIME_S, ask, ask_all
+from proxy.core.asking import ASK_TIME_S, ask, ask_all, versions_of
 from proxy.core.errors import StoreError
 from proxy.core.placement import Replicas
 from proxy.core.register import Value, Versioned, confirmation
@@ -19,7 +19,7 @@ from proxy.repair.differences import Gift, gifts, sealed_gifts
 from proxy.repair.throttle import Pace
 from runtime.clock import Clock
 from runtime.tasks import together
-from storage.contract import RowDevice
+from storage.contract import DeviceFault, RowDevice
 from storage.types import (
     SEAL_NAME,
     STAMP_BYTES,
@@ -31,8 +31,6 @@ from storage.types import (
     PulledRow,
     Read,
     Row,
-    VersionList,
-    Versions,
     Want,
 )
 
@@ -87,15 +85,10 @@ class Giver:
         self, device: RowDevice, shard: bytes, leaves: tuple[int, ...]
     ) -> dict[bytes, bytes] | None:
         """A replica's versions by name, the seal's left out; None where it can't say."""
-        found: dict[bytes, bytes] = {}
-        start, more = b"", True
-        while more:
-            message = Versions(shard, list(leaves), start)
-            answer, _ = await ask(self._clock, ASK_TIME_S, device, message)
-            if type(answer) is not VersionList:
-                return None
-            found |= dict(answer.rows)
-            start, more = answer.next_start, answer.next_start != b""
+        try:
+            found = await versions_of(self._clock, ASK_TIME_S, device, shard, leaves)
+        except DeviceFault:
+            return None
         found.pop(SEAL_NAME, None)
         return found
 

@@ -20,6 +20,9 @@ from proxy.core.register import (
     Stored,
     Undone,
     Unknown,
+    Value,
+    Versioned,
+    confirmation,
     joint,
 )
 from runtime.clock import HybridClock
@@ -43,6 +46,9 @@ NEW_IN_JOINT: Final = 0b1011
 NEW: Final = 0b111
 QUORUMS: Final = (joint(3, 0b111, 0b111), joint(4, OLD, NEW_IN_JOINT), joint(3, NEW, NEW))
 NEWCOMER: Final = 3
+LEFT: Final = 2
+"""The replica that epoch 2 does not name."""
+
 STEPS_MAX: Final = 6000
 RENEWALS_MAX: Final = 6
 SPREADS: Final = 20
@@ -58,6 +64,9 @@ class RingRules(NamedTuple):
     settle_from: int = 2
     replica: Rules = Rules()
     install: Callable[[RowState, RowState], Installed] = on_install
+    hands_on: bool = False
+    """No rule, but what `proxy/repair/covering.py` does: in epoch 2 replica 2 tells the others what a
+    majority of them lacks."""
 
 
 class EpochReplica(RuledReplica):
@@ -158,6 +167,7 @@ class RingWorld:
     swaps: bool = False
     clients: int = 4
     step: int = 0
+    handed_on: int = 0
     history: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -201,11 +211,24 @@ class RingWorld:
         """Now and then one message of the ring's worker gets through, in whatever order it may."""
         if self._random.random() > 0.1 or self._random.random() < self._loss:
             return
-        if self._ring.undecided:
+        if self.rules.hands_on and self._ring.epoch == 2 and self._random.random() < 0.5:
+            self._hand_on()
+        elif self._ring.undecided:
             if self.clients not in self._running:
                 self._begin_deciding()
         else:
             self._ring.play(self._replicas, self._random)
+
+    def _hand_on(self) -> None:
+        """The replica that has left sends its row to the others, unless most have it, or more."""
+        state, body = self._replicas[LEFT].pulled()
+        present = [n for n in MEMBERS[2] if self._replicas[n].epoch == 2]
+        held = [self._replicas[n].pulled()[0].version >= state.version for n in present]
+        if self._replicas[LEFT].epoch == 2 and len(present) >= 2 and sum(held) < 2:
+            row = Versioned(state.version, Value(body[0], len(body) - 1, b"", body[1:]))
+            message = confirmation(SHARD, NAME, row)
+            self._packets += [Packet(-1, 0, 0, n, 2, message, body[1:]) for n in MEMBERS[2]]
+            self.handed_on += 1
 
     def _begin_deciding(self) -> None:
         """The ring's worker decides the row anew, as it is."""

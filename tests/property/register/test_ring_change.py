@@ -29,6 +29,7 @@ from tests.property.register.ring_world import (
 from tests.property.register.test_core_client import _swap, value_of
 
 RUNS = 2500
+HANDING_RUNS = 600
 
 
 class Machines:
@@ -65,6 +66,16 @@ def violations(
 @pytest.mark.parametrize("swaps", [False, True])
 def test_every_history_is_linearizable(swaps: bool) -> None:
     assert list(violations(RUNS, swaps=swaps)) == []
+
+
+@pytest.mark.parametrize("swaps", [False, True])
+def test_what_a_replica_that_has_left_hands_on_is_as_if_its_writer_had_come_late(swaps: bool) -> None:
+    handed_on = 0
+    for seed in range(HANDING_RUNS):
+        world = RingWorld(seed, Machines.make, RingRules(hands_on=True), swaps)
+        assert linearizable(world.run()), seed
+        handed_on += world.handed_on > 0
+    assert handed_on > HANDING_RUNS // 50
 
 
 class FreshStamp(PlainWrite):
