@@ -3,7 +3,9 @@
 After a ring change the former home still has its blobs, and a handoff device has those that it took in
 another's place. Each is copied first, verified and committed at its home, and only then deleted here;
 a blob is never on fewer devices than before. What is home already is only deleted here. Where the ring
-has changed since the move began nothing is deleted: its home may be here again.
+has changed since the move began nothing is deleted: its home may be here again. Nor is it before the
+home's process is in our epoch: in another one it might take our copy for the one at home, and delete
+its own. What it did in an earlier one is done by then.
 
 Blobs of a policy that the ring has not belong nowhere: they are counted, and nobody waits for them.
 
@@ -12,6 +14,7 @@ Doubling the partitions moves nothing: each half has the devices that the whole 
 
 from typing import Final, NamedTuple
 
+from proxy.core.asking import ASK_TIME_S, told
 from proxy.core.blobs import BLOB_DEADLINE_S
 from proxy.core.placement import Placement
 from proxy.repair.contract import Worked, WorkerStatus
@@ -25,7 +28,7 @@ from ring.lookup import Ring
 from runtime.clock import Clock
 from runtime.tasks import together
 from storage.contract import BlobReader, DeviceClient, DeviceFault
-from storage.types import GROUP_PARTITIONS_MAX, BlobEntry, BlobGroup, Fault
+from storage.types import GROUP_PARTITIONS_MAX, BlobEntry, BlobGroup, Fault, Read, Row, Want
 
 UNITS_PER_SURVEY: Final = 64
 """A survey of a device goes through its partitions in so many pieces, if they are not too large."""
@@ -36,6 +39,10 @@ PAGE: Final = 256
 """Blobs listed at a time: each listing that follows a change costs the device a look at all it has."""
 
 LOOK_AGAIN_S: Final = 60.0
+
+
+ANY_ROW: Final = Read(b"", b"", Want.VERSION)
+"""A row that never is: what counts is in which epoch it is asked for."""
 
 
 class Astray(NamedTuple):
@@ -185,6 +192,7 @@ class Rebalancer:
         try:
             if home is None:
                 raise DeviceFault(Fault.UNREACHABLE, f"device {home_id} is not known here")
+            await self._require_arrived(home, ring)
             if await self._is_home(home, entry):
                 self._require_unchanged(ring)
                 await self._delete(entry)
@@ -197,6 +205,10 @@ class Rebalancer:
         else:
             self.moved += 1
             self._tally.did(1, 0)
+
+    async def _require_arrived(self, home: DeviceClient, ring: Ring) -> None:
+        """Raise DeviceFault unless the home's process is in this epoch: no other answers for rows."""
+        await told(self._clock, ASK_TIME_S, home.at(ring.epoch), ANY_ROW, Row)
 
     def _require_unchanged(self, ring: Ring) -> None:
         """Raise DeviceFault where there is another ring by now: the next survey goes by that."""

@@ -7,13 +7,15 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from proxy.core.placement import Placement
 from proxy.repair import rebalance
 from proxy.repair.contract import Worked
 from proxy.repair.rebalance import Rebalancer
 from ring.lookup import Ring
 from storage.contract import BlobReader, DeviceClient
+from storage.fence import Fence, FencedDevice
 from storage.types import BlobEntry, BlobName
-from tests.grid import BytesBody, throttle
+from tests.grid import POLICIES, BytesBody, throttle
 from tests.property.core.world import run
 from tests.property.repair.rings import moved, restored
 from tests.property.repair.store_world import PLAIN, StoreWorld
@@ -265,3 +267,90 @@ def test_a_seat_of_many_blobs_is_moved_page_by_page(monkeypatch: pytest.MonkeyPa
         await world.check()
 
     run(scene())
+
+
+class Hesitates(Rebalancer):
+    """Stops where it knows a blob to be home, until its gate is open."""
+
+    gate: asyncio.Event
+
+    async def _is_home(self, home: DeviceClient, entry: BlobEntry) -> bool:
+        found = await super()._is_home(home, entry)
+        await self.gate.wait()
+        return found
+
+
+class TrustsAnyEpoch(Hesitates):
+    """Does not ask in which epoch the home is."""
+
+    async def _require_arrived(self, home: DeviceClient, ring: Ring) -> None:
+        return
+
+
+class OneDevice:
+    """A process that serves one device and knows the ring by itself."""
+
+    def __init__(self, number: int, world: StoreWorld, fences: dict[int, Fence]) -> None:
+        self.ring = world.ring
+        self._number = number
+        self._clock = world.clock
+        self._fence = fences[number]
+        clients: dict[int, DeviceClient] = {
+            n: FencedDevice(world.devices[n], fence) for n, fence in fences.items()
+        }
+        self._placement = Placement(world.ring, clients, POLICIES)
+
+    def adopt(self, ring: Ring) -> None:
+        self.ring = ring
+        self._fence.epoch = ring.epoch
+        self._placement.adopt(ring)
+
+    def mover(self, kind: type[Hesitates], gate: asyncio.Event) -> Hesitates:
+        client, pace = self._placement.devices[self._number], throttle(self._clock).pace()
+        made = kind(client, lambda: self.ring, self._placement, self._clock, pace)
+        made.gate = gate
+        return made
+
+
+async def while_it_has_work(worker: Rebalancer) -> None:
+    while await worker.work() is Worked.BUSY:
+        continue
+
+
+async def taken_back(seed: int, kind: type[Hesitates]) -> bool:
+    """The ring goes back while movers are at work, and some processes hear late of it; whether every
+    copy is somewhere all the time."""
+    world = StoreWorld(seed)
+    await world.begin()
+    for container in world.containers:
+        await put(world, container.name, os.urandom(4) * 100_000)
+    before, first = set(holders(world)), world.ring
+    world.adopt(moved(first, world.random, 1.0))
+    fences = {device.device_id: Fence(world.ring.epoch) for device in world.devices}
+    processes = [OneDevice(number, world, fences) for number in fences]
+    shut, open_gate = asyncio.Event(), asyncio.Event()
+    open_gate.set()
+    waiting = [while_it_has_work(process.mover(kind, shut)) for process in processes]
+    tasks = [asyncio.ensure_future(work) for work in waiting]
+    await asyncio.sleep(60)  # all have copied, and none has deleted
+    back = restored(world.ring, first)
+    heard = [process for process in processes if world.random.random() < 0.5]
+    for process in heard:
+        process.adopt(back)
+    for process in heard:
+        await while_it_has_work(process.mover(kind, open_gate))
+    shut.set()
+    await asyncio.gather(*tasks)
+    whole = set(holders(world)) == before
+    for process in processes:
+        process.adopt(back)
+    for process in processes:
+        await while_it_has_work(process.mover(kind, open_gate))
+    return whole and set(holders(world)) == before
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(Hesitates, True), (TrustsAnyEpoch, False)])
+def test_two_processes_in_different_epochs_do_not_both_delete(
+    kind: type[Hesitates], kept: bool
+) -> None:
+    assert all(run(taken_back(seed, kind)) for seed in range(6)) is kept
