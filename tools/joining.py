@@ -17,7 +17,7 @@ from proxy.cluster.keeper_start import begin_keeper
 from proxy.cluster.nodes import NodeRegister
 from proxy.cluster.register import RingRegister, StaleRing, keeper_rows
 from proxy.core.errors import StoreError
-from proxy.core.guard import Guards
+from proxy.core.guarded import Guards
 from proxy.core.placement import Placement
 from ring.lookup import Ring
 from runtime.certificate import NodeCertificate

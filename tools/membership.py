@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 
 from proxy.cluster.newcomers import NotEmptied, empty, newcomers
-from proxy.core.guard import Guards
+from proxy.core.guarded import Guards
 from proxy.core.policies import policy_named
 from proxy.core.types import Policy
 from ring.file import encode

@@ -18,7 +18,7 @@ import uvloop
 from proxy.auth.user_file import FileUsers
 from proxy.cluster.settle import Settler
 from proxy.core.breaker import State as BreakerState
-from proxy.core.guard import Guards
+from proxy.core.guarded import Guards
 from proxy.core.placement import Placement
 from proxy.core.rows import Rows
 from proxy.core.store import CoreStore

@@ -15,7 +15,7 @@ import msgspec
 
 from proxy.core.blob_source import BlobSource
 from proxy.core.errors import Full, StoreError, Unavailable
-from proxy.core.guard import responsive
+from proxy.core.guarded import responsive
 from proxy.core.patience import Patience
 from proxy.core.types import Blob, Buffer, Policy
 from runtime.clock import Clock

@@ -11,7 +11,7 @@ from typing import Final
 
 from proxy.core.errors import Damaged, Unavailable
 from proxy.core.fragment_range import FragmentRange
-from proxy.core.guard import responsive
+from proxy.core.guarded import responsive
 from proxy.core.latency import Latency
 from proxy.core.patience import Patience
 from proxy.core.types import Blob, Buffer

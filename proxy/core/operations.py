@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from proxy.core.guard import responsive
+from proxy.core.guarded import responsive
 from proxy.core.latency import Latency
 from proxy.core.placement import Replicas
 from proxy.core.register import (

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final
 
-from proxy.core.guard import hasten
+from proxy.core.guarded import hasten
 from runtime.clock import Clock
 from storage.contract import RowDevice
 from storage.types import Fault

@@ -13,7 +13,7 @@ import msgspec
 
 from proxy.core.contention import Contended
 from proxy.core.errors import Damaged, Full, StoreError, Unavailable
-from proxy.core.guard import responsive
+from proxy.core.guarded import responsive
 from proxy.core.operations import (
     AGREEING_OF,
     HEDGE_S,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from proxy.cluster.newcomers import NotEmptied, empty, newcomers
-from proxy.core.guard import Guards
+from proxy.core.guarded import Guards
 from proxy.core.policies import policy_named
 from proxy.core.types import Policy
 from ring.file import encode, write_bytes

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from proxy.core.guard import Guards
+from proxy.core.guarded import Guards
 from runtime.clock import SystemClock
 from runtime.randomness import SystemRandomness
 from runtime.tasks import TaskOwner

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from proxy.core.guard import Guards
+from proxy.core.guarded import Guards
 from proxy.core.placement import Placement
 from proxy.core.store import CoreStore
 from proxy.core.types import Container

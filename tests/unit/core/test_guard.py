@@ -6,7 +6,8 @@ from collections.abc import Awaitable
 import pytest
 
 from proxy.core.breaker import State
-from proxy.core.guard import SILENT_TICKS, TICK_S, GuardedDevice, Guards
+from proxy.core.guard import SILENT_TICKS, TICK_S
+from proxy.core.guarded import GuardedDevice, Guards
 from storage.contract import BlobWriter, Deliver, DeviceFault, RowDevice
 from storage.faults import Direct, FaultyDevice
 from storage.memory import MemoryDevice

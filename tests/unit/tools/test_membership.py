@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.core.guard import Guards
+from proxy.core.guarded import Guards
 from ring.lookup import Ring
 from ring.types import Device
 from runtime.clock import SystemClock
