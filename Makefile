@@ -25,7 +25,7 @@ up: $(VENV)/.store ## start a store, print its endpoint, keys and what to try; C
 	@exec $(BIN)/atoll up $(ARGS)
 
 test: $(VENV)/.dev clients ## run all tests; ARGS go to pytest
-	@$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, import order
 	@$(BIN)/ruff format --check
