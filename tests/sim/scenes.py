@@ -82,7 +82,7 @@ async def blackout(stage: Stage) -> None:
             asyncio.ensure_future(stage.anywhere(kind).put(spot.place, spot.key))
             for spot, kind in zip(spots, (Actor, BlobActor), strict=False)
         ]
-        await asyncio.wait(writes, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stage.rng.choice(writes)])
         stage.world.note("power cut of all")
         for node in stage.nodes:
             for disk in (node.home, *node.disks.values()):
