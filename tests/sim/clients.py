@@ -333,9 +333,12 @@ class Client:
     def _state(self, info: ObjectInfo) -> State:
         return state_of(self._history.bodies, info.head.etag, info.head.meta)
 
+    def _pause_in_read_max_s(self) -> float:
+        return self._rng.choice([0.0, 0.0, 0.0, 1.0])
+
     async def get(self, place: Place, key: str) -> bool:
         """Read it all, slowly at times, and look at each byte."""
-        pause_max_s = self._rng.choice([0.0, 0.0, 0.0, 1.0])
+        pause_max_s = self._pause_in_read_max_s()
 
         async def act(store: CoreStore, container: Container) -> Held:
             opened = await store.open_object(container, key)

@@ -337,6 +337,7 @@ MUTANTS = (
             Change(Collector, "__init__", _without_grace),
             Change(collect, "look_again_s", _instead(lambda _grace_s: 0.2)),
         ),
+        scene="slow-reader",
     ),
     Mutant(
         "audit-without-grace",

@@ -10,7 +10,7 @@ from proxy.repair.ring_change import RingChange
 from ring.epochs import is_joint
 from ring.lookup import Ring
 from ring.types import ROWS, Device
-from tests.sim.clients import ACCOUNT, Client, Place
+from tests.sim.clients import ACCOUNT, PATIENCE_MAX_S, Client, Place
 from tests.sim.disk import SimDisk
 from tests.sim.history import History
 from tests.sim.network import Link, Network
@@ -59,6 +59,13 @@ class BlobActor(Client):
 
     def _size_bytes(self) -> int:
         return self._rng.randint(65_537, 120_000)
+
+
+class SlowReader(Client):
+    """A client that takes its time between an object's head and its bytes."""
+
+    def _pause_in_read_max_s(self) -> float:
+        return 2 * PATIENCE_MAX_S / 3
 
 
 class Spot(NamedTuple):
