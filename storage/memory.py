@@ -162,7 +162,7 @@ class MemoryDevice:
             case Install():
                 return self._install(message, payload), b""
             case Forget():
-                memory_shards.forget(self._shard(message.shard), message)
+                memory_shards.forget(self._shard(message.shard), message, self._corrupt_rows)
             case Clear():
                 memory_shards.clear(self._shard(message.shard), message)
             case Changed():

@@ -107,14 +107,14 @@ class Shard:
             if held.state.version != ZERO_VERSION:
                 yield name, held.state.version
 
-    def forgets(self, name: bytes, version: bytes, before_ns: int) -> bool:
-        """True where the row is just that tombstone, and all it knows is old."""
+    def forgets(self, name: bytes, version: bytes, before_ns: int, *, bad: bool) -> bool:
+        """True where the row is just that tombstone, or bad, and all it knows is old."""
         held = self.get(name)
         state = held.state
         stamps = (version, version[STAMP_BYTES:], state.promised)
         return (
             state.version == version != ZERO_VERSION
-            and held.flags & RowFlag.TOMBSTONE != 0
+            and (bad or held.flags & RowFlag.TOMBSTONE != 0)
             and max(stamp_ns(stamp) for stamp in stamps) < before_ns
         )
 
@@ -209,11 +209,13 @@ def versions(shard: Shard, message: Versions) -> VersionList:
     return VersionList(found[:VERSIONS_ROWS_MAX], found[VERSIONS_ROWS_MAX][0] if more else b"")
 
 
-def forget(shard: Shard, message: Forget) -> None:
-    """See types.Forget."""
+def forget(shard: Shard, message: Forget, corrupt: set[tuple[bytes, bytes]]) -> None:
+    """See types.Forget. corrupt: shards and names of rows whose payloads are bad."""
     for name, version in message.rows:
-        if shard.forgets(name, version, message.before_ns):
+        bad = (message.shard, name) in corrupt
+        if shard.forgets(name, version, message.before_ns, bad=bad):
             shard.remove(name)
+            corrupt.discard((message.shard, name))
 
 
 def changed(shard: Shard, message: Changed, now_ns: int) -> Changes:

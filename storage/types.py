@@ -221,7 +221,8 @@ class Versions(msgspec.Struct, frozen=True, array_like=True, tag=12):
 
 class Forget(msgspec.Struct, frozen=True, array_like=True, tag=13):
     """Reclaim tombstones: drop each of these rows that still is just this version, a tombstone, and
-    whose stamp, ballot and promise are all before `before_ns`. Others stay. -> Ok
+    whose stamp, ballot and promise are all before `before_ns`. A row whose payload is known here to
+    fail its checksum goes like one: who asks knows that no majority ever had it. Others stay. -> Ok
 
     rows: (name, version). before_ns: an instant on the wall clock, at least RECLAIM_AGE_MIN_S ago.
     """

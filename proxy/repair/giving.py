@@ -3,11 +3,13 @@
 A row is sent as a reader would confirm it (`register.confirmation`), so nothing here can decide what
 a reader could not. Where a replica refuses that because it has promised an update, and does so
 again in a later round, the update never came, and the row is decided anew. Replicas of a sealed shard
-take no confirmation; what `differences.py` says they may get is installed.
+take no confirmation; what `differences.py` says they may get is installed. A version that only a
+minority ever had, and that can't be read there any more, is given up.
 """
 
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from proxy.core.asking import ASK_TIME_S, ask, ask_all, versions_of
@@ -21,9 +23,13 @@ from runtime.clock import Clock
 from runtime.tasks import together
 from storage.contract import DeviceFault, RowDevice
 from storage.types import (
+    RECLAIM_AGE_MIN_S,
     SEAL_NAME,
     STAMP_BYTES,
     ZERO_STAMP,
+    Failed,
+    Fault,
+    Forget,
     Install,
     Installed,
     No,
@@ -40,6 +46,12 @@ ROWS_AT_ONCE: Final = 32
 UNDECIDED_MAX: Final = 10_000
 """Rows remembered whose version was refused."""
 
+LOST_MAX: Final = 10_000
+"""Rows remembered whose newest version nobody can read."""
+
+LOST_AGE_S: Final = 1.5 * RECLAIM_AGE_MIN_S
+"""A version that nobody can read is given up when it was so for this long, and is older than this."""
+
 
 class Giver:
     """Gives rows to replicas. given, refused: how many, since the process began."""
@@ -49,6 +61,7 @@ class Giver:
         self._clock = clock
         self._pace = pace
         self._undecided: dict[tuple[bytes, bytes], bytes] = {}
+        self._lost: dict[tuple[bytes, bytes], tuple[bytes, float]] = {}
         self.given = self.refused = 0
 
     async def give_seal(self, shard: bytes, replicas: Replicas) -> None:
@@ -74,7 +87,8 @@ class Giver:
         known = [(d, of_one) for d, of_one in zip(devices, found, strict=True) if of_one is not None]
         devices, held = [device for device, _ in known], [of_one for _, of_one in known]
         given = sealed_gifts(held, len(replicas.devices)) if any(sealed) else gifts(held)
-        give = self._install if any(sealed) else self._confirm
+        confirm = partial(self._confirm, complete=len(held) == len(replicas.devices))
+        give = self._install if any(sealed) else confirm
         for at in range(0, len(given), ROWS_AT_ONCE):
             began = self._clock.monotonic()
             await together(give(shard, gift, devices) for gift in given[at : at + ROWS_AT_ONCE])
@@ -104,10 +118,50 @@ class Giver:
                 return Versioned(row.version, value)
         return None
 
-    async def _confirm(self, shard: bytes, gift: Gift, devices: Sequence[RowDevice]) -> None:
-        """Give a row to those that lack it, as a reader would."""
+    async def _give_up_lost(self, shard: bytes, gift: Gift, devices: Sequence[RowDevice]) -> None:
+        """Let those forget a row whose newest version they alone hold, and can't read any more.
+
+        All replicas have said what they hold, so that version never was on a majority: no writer was
+        told that it is stored, and no reader has seen it. One who read it before it was damaged, and
+        confirms it now, is done long before it is given up; then the others would hold it, too.
+        """
+        if 2 * len(gift.holders) > len(devices):
+            return
+        since = await self._lost_since(shard, gift, devices)
+        if since is None or self._clock.monotonic() - since < LOST_AGE_S:
+            return
+        before_ns = self._clock.now_ns() - int(LOST_AGE_S * 1e9)
+        message = Forget(shard, [(gift.name, gift.version)], before_ns)
+        asked = [(devices[number], message) for number in gift.holders]
+        await ask_all(self._clock, ASK_TIME_S, asked)
+
+    async def _lost_since(self, shard: bytes, gift: Gift, devices: Sequence[RowDevice]) -> float | None:
+        """When it was first found that no holder of this version can read it; None: one can, or that
+        can't be told now."""
+        key = shard, gift.name
+        message = Read(shard, gift.name, Want.PAYLOAD)
+        answers = await ask_all(
+            self._clock, ASK_TIME_S, [(devices[number], message) for number in gift.holders]
+        )
+        if not all(type(found) is Failed and found.fault == Fault.CORRUPT for found in answers):
+            self._lost.pop(key, None)
+            return None
+        version, since = self._lost.get(key, (b"", 0.0))
+        if version != gift.version:
+            if len(self._lost) >= LOST_MAX:
+                self._lost.clear()
+            since = self._clock.monotonic()
+            self._lost[key] = gift.version, since
+        return since
+
+    async def _confirm(
+        self, shard: bytes, gift: Gift, devices: Sequence[RowDevice], *, complete: bool = False
+    ) -> None:
+        """Give a row to those that lack it, as a reader would. complete: `devices` are all replicas."""
         row = await self._fetch(shard, gift, devices)
         if row is None:
+            if complete:
+                await self._give_up_lost(shard, gift, devices)
             return
         message = confirmation(shard, gift.name, row)
         answers = await together(

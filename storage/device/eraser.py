@@ -19,6 +19,7 @@ from storage.device.erasures import Erasure, ErasureTable, encode_erasure
 from storage.device.held import GONE, Held, remnant
 from storage.device.items import Waiter
 from storage.device.journal import Journal
+from storage.device.payloads import Payloads
 from storage.device.record import Kind, Position
 from storage.device.register import ERASING, RowTable
 from storage.device.shards import Shard
@@ -92,6 +93,7 @@ class Eraser:
         rows: RowTable,
         erasures: ErasureTable,
         journal: Journal,
+        payloads: Payloads,
         on_failure: Callable[[str, BaseException], None],
         on_rows: Callable[[], None],
         rows_per_turn: int,
@@ -99,6 +101,7 @@ class Eraser:
         self._rows = rows
         self._erasures = erasures
         self._journal = journal
+        self._payloads = payloads
         self._on_rows = on_rows
         self._rows_per_turn = rows_per_turn
         self._drops: dict[bytes, list[Deliver]] = {}
@@ -119,7 +122,7 @@ class Eraser:
     # -- forget ------------------------------------------------------------------------------------
 
     def forget(self, message: Forget, _payload: bytes, deadline: float, deliver: Deliver) -> None:
-        """Drop old tombstones, those that still are what the message says."""
+        """Drop old tombstones and damaged rows, those that still are what the message says."""
         shard = self._rows.shard(message.shard)
         if shard.erasing:
             deliver(ERASING, b"")
@@ -130,7 +133,7 @@ class Eraser:
             if (
                 held is not None
                 and name not in shard.pending
-                and _forgettable(held, version, before_ns)
+                and _forgettable(held, version, before_ns, bad=self._payloads.is_bad(held))
             ):
                 olds[name] = held
         self._forget(shard, olds, deadline, deliver)
@@ -262,11 +265,12 @@ def _take_back(shard: Shard, olds: dict[bytes, Held]) -> None:
             del shard.pending[name]
 
 
-def _forgettable(held: Held, version: bytes, before_ns: int) -> bool:
-    """True for just this version, a tombstone, of which all stamps are old. Pure."""
+def _forgettable(held: Held, version: bytes, before_ns: int, *, bad: bool) -> bool:
+    """True for just this version, a tombstone or a row that can't be read, of which all stamps are old.
+    Pure. bad: its payload has failed its checksum."""
     stamps = version, version[STAMP_BYTES:], held.state.promised
     return (
         held.state.version == version != ZERO_VERSION
-        and held.flags & RowFlag.TOMBSTONE != 0
+        and (bad or held.flags & RowFlag.TOMBSTONE != 0)
         and max(stamp_ns(stamp) for stamp in stamps) < before_ns
     )

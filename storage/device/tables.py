@@ -64,7 +64,13 @@ class Tables:
         self.rows = RowTable(index, journal, clock, room, self.payloads, self.usage, self.garbage)
         self.exchange = Exchange(self.rows, journal, room, self.payloads, on_damage, on_failure)
         self.eraser = Eraser(
-            self.rows, self.erasures, journal, on_failure, on_rows, config.drop_rows_per_turn
+            self.rows,
+            self.erasures,
+            journal,
+            self.payloads,
+            on_failure,
+            on_rows,
+            config.drop_rows_per_turn,
         )
         self._overlays = [self.garbage.overlay, self.committed.overlay, self.erasures.overlay]
         self.checkpointer = Checkpointer(

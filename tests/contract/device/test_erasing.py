@@ -38,6 +38,7 @@ from tests.contract.device.words import NAME, SHARD, accept, plain, prepare, sta
 
 S = 1_000_000
 GONE = RowFlag.TOMBSTONE
+PAYLOAD = b"payload that will be damaged"
 
 
 def old_tombstone(number: int, name: bytes = NAME, flags: int = GONE) -> Write:
@@ -55,6 +56,18 @@ async def test_an_old_tombstone_is_forgotten(rig: Rig) -> None:
     page = await rig.answer_to(Scan(SHARD, b"", b"", 10))
     assert isinstance(page, Page)
     assert [row.name for row in page.rows] == [b"stays"]
+
+
+async def test_an_old_row_that_can_not_be_read_is_forgotten(rig: Rig) -> None:
+    for name in (NAME, b"sound"):
+        await rig.answer_to(Write(SHARD, name, old(S), 0, 5, b""), PAYLOAD)
+    assert await rig.answer_to(forget(rig, (NAME, old(S)))) == Ok()
+    assert await rig.answer_to(Read(SHARD, NAME)) == Row(old(S), 0, 5)
+    rig.misfortunes.damage_row(SHARD, NAME, PAYLOAD)
+    assert await rig.answer_to(Read(SHARD, NAME)) != Row(old(S), 0, 5)
+    assert await rig.answer_to(forget(rig, (NAME, old(S)), (b"sound", old(S)))) == Ok()
+    assert await rig.answer_to(Read(SHARD, NAME)) == Row(ZERO_VERSION)
+    assert list(await pull_all(rig)) == [b"sound"]
 
 
 async def test_a_shard_of_which_nothing_is_left_is_not_listed(rig: Rig) -> None:

@@ -18,7 +18,7 @@ from storage.types import (
     Sealed,
     Write,
 )
-from tests.unit.repair.rows_grid import RowsGrid, payload_of, run
+from tests.unit.repair.rows_grid import RowsGrid, SetClock, payload_of, run
 
 SHARD = b"o" + bytes(16)
 GONE = RowFlag.TOMBSTONE
@@ -211,3 +211,47 @@ def test_gifts_by_hand() -> None:
     assert sealed_gifts(three, 3) == [Gift(b"a", v[2], (1,), (2,)), Gift(b"b", v[1], (0, 2), (1,))]
     assert sealed_gifts(three[:2], 3) == []
     assert sealed_gifts(three[:1], 3) == []
+
+
+async def aged(grid: RowsGrid, sync: Sync, hours: float) -> None:
+    """Rounds until so much time is over."""
+    for _ in range(4):
+        assert isinstance(grid.clock, SetClock)
+        grid.clock.seconds += hours * 900
+        await run(sync)
+
+
+async def test_a_version_that_one_replica_alone_had_and_lost_is_given_up_in_time() -> None:
+    grid = RowsGrid()
+    older, newer = grid.plain(), grid.plain()
+    put(grid, b"name", older, 0, 1, 2)
+    put(grid, b"name", newer, 1)
+    put(grid, b"only", newer, 1)
+    broken = grid.replicas(SHARD)[1]
+    broken.corrupt_row(SHARD, b"name")
+    broken.corrupt_row(SHARD, b"only")
+    sync = grid.sync()
+    await run(sync)
+    await aged(grid, sync, 1.0)
+    assert held(grid, b"name") == [older, newer, older]
+    await aged(grid, sync, 1.0)
+    assert held(grid, b"name") == [older] * 3
+    assert held(grid, b"only") == [b""] * 3
+    assert grid.known(broken, SHARD)[b"name"][1] == payload_of(older)
+
+
+@pytest.mark.parametrize("why", ["a majority has it", "one is away"])
+async def test_a_damaged_version_that_may_have_been_acknowledged_is_kept(why: str) -> None:
+    grid = RowsGrid()
+    older, newer = grid.plain(), grid.plain()
+    put(grid, b"name", older, 0, 1, 2)
+    put(grid, b"name", newer, 1, 2)
+    for device in grid.replicas(SHARD)[1:]:
+        device.corrupt_row(SHARD, b"name")
+    if why == "one is away":
+        grid.replicas(SHARD)[2].go_offline()
+    sync = grid.sync()
+    await run(sync)
+    await aged(grid, sync, 4.0)
+    grid.replicas(SHARD)[2].go_online()
+    assert held(grid, b"name") == [older, newer, newer]
