@@ -17,6 +17,7 @@ from proxy.core.errors import (
     BucketNameTaken,
     ContainerExists,
     ContainerNotEmpty,
+    Full,
     NoSuchContainer,
     PolicyConflict,
     Unavailable,
@@ -140,10 +141,16 @@ class Containers:
                 waited += 1
                 await asyncio.sleep(self._randomness.uniform(0.5, 1.5) * DELETE_WAIT_S)
             else:
-                with contextlib.suppress(ContainerNotEmpty, NoSuchContainer, Superseded):
-                    await self._deletion.carry_on(container)
+                await self._carry_on(container)
             container = await self._read(account, name)
         raise Unavailable("the container is being deleted")
+
+    async def _carry_on(self, container: Container) -> None:
+        try:
+            with contextlib.suppress(ContainerNotEmpty, NoSuchContainer, Superseded):
+                await self._deletion.carry_on(container)
+        except Full as error:  # who asks may only want to read
+            raise Unavailable("the container is being deleted, and devices are full") from error
 
     async def present(self, account: str, name: str) -> Container:
         """The container as its row says now, also while it is being deleted. Raises NoSuchContainer."""

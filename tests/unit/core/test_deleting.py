@@ -296,6 +296,20 @@ def test_a_deletion_that_others_carried_on_deletes_nothing_else(anew: bool) -> N
     run(scene())
 
 
+def test_who_looks_at_a_container_half_deleted_on_full_devices_is_not_told_that_they_are_full() -> None:
+    async def scene() -> None:
+        world = World()
+        store, other = world.proxy(), world.proxy()
+        container = await store.create_container("a", "c")
+        await store._containers._deletion._begin(container, bytes(8))
+        for device in world.devices:
+            device.set_full(True)
+        with pytest.raises(Unavailable, match="full"):
+            await other.container("a", "c", fresh=True)
+
+    run(scene())
+
+
 def test_a_deletion_that_has_ended_is_not_carried_on() -> None:
     async def scene() -> None:
         world = World()
