@@ -15,8 +15,20 @@ from proxy.core.errors import (
 from proxy.core.seals import Superseded
 from proxy.core.shards import bucket_name_shard, containers_shard
 from proxy.core.types import Container, ListQuery, ObjectAttributes, ObjectInfo
-from storage.faults import Arrive
-from storage.types import SEAL_NAME, Accept, Page, Prepare, RowAnswer, RowMessage, Scan, Write
+from storage.contract import Deliver, RowDevice
+from storage.faults import Arrive, FaultyDevice
+from storage.types import (
+    SEAL_NAME,
+    Accept,
+    Failed,
+    Fault,
+    Page,
+    Prepare,
+    RowAnswer,
+    RowMessage,
+    Scan,
+    Write,
+)
 from tests.grid import BytesBody
 from tests.property.core.world import START_NS, World, run
 
@@ -302,12 +314,27 @@ def test_who_looks_at_a_container_half_deleted_on_full_devices_is_not_told_that_
         store, other = world.proxy(), world.proxy()
         container = await store.create_container("a", "c")
         await store._containers._deletion._begin(container, bytes(8))
-        for device in world.devices:
-            device.set_full(True)
-        with pytest.raises(Unavailable, match="full"):
+        for wire in world.wires[1].values():
+            has_no_room_at_all(wire)
+        with pytest.raises(Unavailable, match="being deleted"):
             await other.container("a", "c", fresh=True)
 
     run(scene())
+
+
+def has_no_room_at_all(wire: FaultyDevice) -> None:
+    """Not even for a promise."""
+    carry_out = wire.send_to
+
+    def send_to(
+        inner: RowDevice, message: RowMessage, payload: bytes, deadline: float, deliver: Deliver
+    ) -> None:
+        if type(message) is Prepare:
+            deliver(Failed(Fault.FULL), b"")
+        else:
+            carry_out(inner, message, payload, deadline, deliver)
+
+    setattr(wire, "send_to", send_to)  # noqa: B010
 
 
 def test_a_deletion_that_has_ended_is_not_carried_on() -> None:
