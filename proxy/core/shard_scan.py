@@ -16,7 +16,7 @@ from proxy.core.poll import Poll
 from proxy.core.rows import ATTEMPTS_MAX, Rows
 from runtime.tasks import together
 from storage.contract import RowDevice
-from storage.types import SCAN_ROWS_MAX, Page, RowFlag, Scan, ScannedRow, Want
+from storage.types import SCAN_ROWS_MAX, ZERO_VERSION, Page, RowFlag, Scan, ScannedRow, Want
 
 SCAN_ATTEMPTS: Final = 4
 
@@ -46,7 +46,7 @@ class _Differing(NamedTuple):
 
 
 def _live(row: ScannedRow) -> bool:
-    return not row.flags & RowFlag.TOMBSTONE
+    return row.version != ZERO_VERSION and not row.flags & RowFlag.TOMBSTONE
 
 
 def _newest(held: Iterable[ScannedRow]) -> ScannedRow:
@@ -145,7 +145,8 @@ class ShardScan:
     async def _settled(
         self, shard: bytes, held: dict[bytes, list[ScannedRow]], replicas: int
     ) -> list[ScannedRow]:
-        """The rows that stand, in order: as all hold them, or as the row protocol finds them."""
+        """The rows that stand, in order: as all hold them, or as the row protocol finds them. That may
+        be no row at all: a write that reached only one replica, which a majority has never seen."""
         stands: dict[bytes, ScannedRow] = {}
         differing = []
         for name, rows in held.items():

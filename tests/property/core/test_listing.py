@@ -15,7 +15,7 @@ from proxy.core.seals import Seals
 from proxy.core.shard_scan import ShardScan
 from proxy.core.shards import Layout
 from proxy.core.types import ListQuery, SealHead
-from storage.types import NAME_MAX_BYTES, Page, RowAnswer, RowMessage, Scan, ScannedRow
+from storage.types import NAME_MAX_BYTES, Page, Read, RowAnswer, RowMessage, Scan, ScannedRow
 from tests.property.core.world import World, run
 
 ID = b"i" * 16
@@ -269,5 +269,30 @@ def test_what_one_listing_has_shown_the_next_one_shows() -> None:
         wires[third].cut(False)
         wires[first].cut()
         assert await pages(scan, [shard], ListQuery()) == shown == [["o"]]
+
+    run(scene())
+
+
+def test_a_row_that_a_majority_has_never_seen_is_not_shown() -> None:
+    """A write got to one replica alone, which gives its page and then says nothing of the row."""
+
+    async def scene() -> None:
+        world = World(delay_max_s=0.0)
+        store = world.proxy()
+        (shard,) = Layout(ID, 0, 1).all_shards()
+        first, second, third = world.row_devices(shard)
+        await store.rows.write(shard, b"n", Value(0, 0, b"", b""))
+        for device in (second, third):
+            world.wires[0][device].cut()
+        with pytest.raises(Unavailable):
+            await store.rows.write(shard, b"o", Value(0, 0, b"", b""))
+        for device in (second, third):
+            world.wires[0][device].cut(False)
+
+        def silent(device_id: int, message: RowMessage | RowAnswer, _arrive: object) -> bool:
+            return device_id == first and type(message) is Read
+
+        world.links[0].script = silent
+        assert await pages(ShardScan(store.rows), [shard], ListQuery()) == [["n"]]
 
     run(scene())
