@@ -28,6 +28,7 @@ DELETING: Final = "deleting"
 
 ROWS_PER_PAGE: Final = 1000
 
+NONCE_BYTES: Final = 16
 ORIGIN_BYTES: Final = 8
 """The part of a deletion's nonce that it has in common with those who carry it on: who asked for it
 can tell then that it was carried out."""
@@ -54,6 +55,12 @@ def _require_own(row: Versioned, deleting: ContainerHead) -> None:
     """Raise Superseded unless the row still names this very deletion."""
     if not row.live or _decode_container(row.value.head).nonce != deleting.nonce:
         raise Superseded
+
+
+def changed_nonce(head: ContainerHead, nonce: bytes) -> bytes:
+    """The nonce of a container's row after a change that is not a deletion's, made of a new one. A
+    deletion under way has to be begun again after that, but stays that of who asked for it."""
+    return head.nonce[:ORIGIN_BYTES] + nonce[ORIGIN_BYTES:] if head.state == DELETING else nonce
 
 
 def without_move(reshard: Reshard | None) -> Reshard | None:
@@ -98,12 +105,14 @@ class Deletion:
     async def carried_out(self, container: Container, nonce: bytes) -> bool:
         """Whether a container that is gone went by the deletion `nonce`, whoever carried it on.
 
-        Raises Unavailable where its name was taken again, so that nobody can tell.
+        Raises Unavailable where its name was taken again, so that nobody can tell. The tombstone names
+        the container: the one that had its name afterwards may be gone, too.
         """
         row = await self._rows.read(
             containers_shard(container.account), container.name.encode(), Want.HEAD
         )
-        if row.live:
+        # Tombstones of before they named a container are taken for that of this one.
+        if row.live or row.value.head[NONCE_BYTES:] not in (container.head.id, b""):
             raise Unavailable("the container was replaced meanwhile; the outcome is unknown")
         return row.value.head[:ORIGIN_BYTES] == nonce[:ORIGIN_BYTES]
 
@@ -128,7 +137,7 @@ class Deletion:
 
         found: the nonce of the deletion that is carried on; Superseded where the row has gone on.
         """
-        nonce = origin + self._randomness.token(16 - ORIGIN_BYTES)
+        nonce = origin + self._randomness.token(NONCE_BYTES - ORIGIN_BYTES)
         begun: list[ContainerHead] = []
 
         def decide(row: Versioned) -> Value:
@@ -149,7 +158,7 @@ class Deletion:
         return begun[-1]
 
     async def _reopen(self, container: Container, deleting: ContainerHead) -> None:
-        nonce = self._randomness.token(16)
+        nonce = self._randomness.token(NONCE_BYTES)
 
         def decide(row: Versioned) -> Value:
             _require_own(row, deleting)
@@ -160,7 +169,7 @@ class Deletion:
     async def _bury(self, container: Container, deleting: ContainerHead) -> None:
         def decide(row: Versioned) -> Value:
             _require_own(row, deleting)
-            return tombstone(deleting.nonce)
+            return tombstone(deleting.nonce + deleting.id)
 
         await self._update_row(container, decide)
 

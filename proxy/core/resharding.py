@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from proxy.core.deletion import OPEN, without_move
+from proxy.core.deletion import NONCE_BYTES, OPEN, changed_nonce, without_move
 from proxy.core.errors import NoSuchContainer
 from proxy.core.register import Value, Versioned
 from proxy.core.rows import Rows
@@ -161,11 +161,13 @@ class Resharding:
         return head
 
     async def update(self, row: ContainerRow, step: Step) -> ContainerHead:
-        nonce = self._randomness.token(16)
+        """Change the row by `step`, also while the container is being deleted: it may stay."""
+        token = self._randomness.token(NONCE_BYTES)
         made: list[ContainerHead] = []
 
         def decide(found: Versioned) -> Value:
-            made.append(msgspec.structs.replace(step(self._head(row, found)), nonce=nonce))
+            head = self._head(row, found)
+            made.append(msgspec.structs.replace(step(head), nonce=changed_nonce(head, token)))
             return Value(0, 0, _encode(made[-1]), b"")
 
         await self._rows.update(row.shard, row.name, decide)

@@ -1,7 +1,7 @@
 """Deleting a container against everything else at once: no acknowledged object goes with it."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -14,6 +14,7 @@ from proxy.core.errors import (
 )
 from proxy.core.seals import Superseded
 from proxy.core.shards import bucket_name_shard, containers_shard
+from proxy.core.store import CoreStore
 from proxy.core.types import Container, ListQuery, ObjectAttributes, ObjectInfo
 from storage.contract import Deliver, RowDevice
 from storage.faults import Arrive, FaultyDevice
@@ -275,34 +276,65 @@ def test_two_deletions_at_once_end_like_one_after_the_other() -> None:
         run(scene(step * 0.0007))
 
 
-@pytest.mark.parametrize("anew", [False, True])
-def test_a_deletion_that_others_carried_on_deletes_nothing_else(anew: bool) -> None:
-    """Its messages are held up until the container is gone, and perhaps another one has its name."""
+async def begin_deleting(
+    world: World, container: Container, deleter: CoreStore
+) -> tuple[asyncio.Task[StoreError | None], Callable[[], None]]:
+    """A deletion through the first proxy of `world` whose seals are held up, and what lets them go."""
+    late: list[Arrive] = []
+
+    def sealing(_device_id: int, message: Message, arrive: Arrive) -> bool:
+        if type(message) is Prepare and message.name == SEAL_NAME:
+            late.append(arrive)
+            return True
+        return False
+
+    def let_go() -> None:
+        world.links[0].script = None
+        for arrive in late:
+            arrive()
+
+    world.links[0].script = sealing
+    deleting = asyncio.ensure_future(outcome(deleter.delete_container(container)))
+    await asyncio.sleep(0.1)
+    return deleting, let_go
+
+
+@pytest.mark.parametrize(("anew", "gone_again"), [(False, False), (True, False), (True, True)])
+def test_a_deletion_that_others_carried_on_deletes_nothing_else(anew: bool, gone_again: bool) -> None:
+    """Its messages are held up until the container is gone, and perhaps another one has its name, or
+    had it: who is told that nothing was there would take it that this deletion changed nothing."""
 
     async def scene() -> None:
         world = World()
         deleter, other = world.proxy(), world.proxy()
         container = await deleter.create_container("a", "c")
-        late: list[Arrive] = []
-
-        def sealing(_device_id: int, message: Message, arrive: Arrive) -> bool:
-            if type(message) is Prepare and message.name == SEAL_NAME:
-                late.append(arrive)
-                return True
-            return False
-
-        world.links[0].script = sealing
-        deleting = asyncio.ensure_future(outcome(deleter.delete_container(container)))
-        await asyncio.sleep(0.1)
+        deleting, let_go = await begin_deleting(world, container, deleter)
         with pytest.raises(NoSuchContainer):
             await other.container("a", "c", fresh=True)
         if anew:
-            await other.create_container("a", "c")
-        world.links[0].script = None
-        for arrive in late:
-            arrive()
+            second = await other.create_container("a", "c")
+            if gone_again:
+                await other.delete_container(second)
+        let_go()
         assert type(await deleting) is (Unavailable if anew else type(None))
-        if anew:
+        if anew and not gone_again:
+            await other.container("a", "c", fresh=True)
+
+    run(scene())
+
+
+def test_a_deletion_is_told_that_it_happened_where_the_row_was_changed_meanwhile() -> None:
+    """What workers note in the row of a container stops its deletion; it is begun again as the same."""
+
+    async def scene() -> None:
+        world = World()
+        deleter, other = world.proxy(), world.proxy()
+        container = await deleter.create_container("a", "c")
+        deleting, let_go = await begin_deleting(world, container, deleter)
+        await other._containers.wants_repolicy(container)
+        let_go()
+        assert await deleting is None
+        with pytest.raises(NoSuchContainer):
             await other.container("a", "c", fresh=True)
 
     run(scene())
