@@ -104,9 +104,16 @@ class Owners:
         return named
 
     async def _upload_state(self, owner: Owner) -> str:
-        """The state of the upload that a blob was a part of; "" where that has ended."""
+        """The state of the upload that a blob was a part of; "" where that has ended.
+
+        Raises NoSuchContainer where its row can't be settled any more, because its container is gone.
+        """
         shard = uploads_shard(container_id(owner.shard))
-        row = await self._rows.read(shard, owner.name + UPLOAD_SEPARATOR + owner.upload)
+        try:
+            row = await self._rows.read(shard, owner.name + UPLOAD_SEPARATOR + owner.upload)
+        except SealedShard:
+            await self._sealed_head(shard)
+            raise
         return _decode_upload(row.value.head).state if row.live else ""
 
     async def _object_row(self, shard: bytes, name: bytes) -> Versioned:
@@ -130,7 +137,11 @@ class Owners:
         return await self._object_row(present, name)
 
     async def _present_shard(self, shard: bytes, name: bytes) -> bytes:
-        """Where the rows of a sealed shard are now: its seal says whose they are.
+        """Where the rows of a sealed shard are now. Raises as `_sealed_head`."""
+        return (await self._sealed_head(shard)).layout.shard_of(name)
+
+    async def _sealed_head(self, shard: bytes) -> ContainerHead:
+        """The head of the container whose shard is sealed: its seal says whose it is.
 
         Raises NoSuchContainer, and Unavailable where the seal was lifted meanwhile.
         """
@@ -142,4 +153,4 @@ class Owners:
         head = _decode_container(row.value.head) if row.live else None
         if head is None or head.id != container_id(shard):
             raise NoSuchContainer(container.decode())
-        return head.layout.shard_of(name)
+        return head

@@ -3,13 +3,29 @@
 import os
 from collections.abc import Callable
 
+import msgspec
+
+from proxy.core.deletion import Deletion
+from proxy.core.object_rows import encode
 from proxy.core.placement import Placement
-from proxy.core.types import CompletedPart, ObjectAttributes
+from proxy.core.seals import Seals
+from proxy.core.shards import upload_name, uploads_shard
+from proxy.core.store import CoreStore
+from proxy.core.types import CompletedPart, Container, ObjectAttributes, SealHead
 from proxy.core.upload_rows import COMPLETING, PARTS_PAGE
 from proxy.repair.collect import HINTS_PER_UNIT
+from runtime.randomness import SeededRandomness
 from storage.contract import BlobReader, DeviceClient, DeviceFault
 from storage.faults import Arrive, Direct, FaultyDevice
-from storage.types import BlobName, Fault, Read, RowAnswer, RowMessage
+from storage.types import (
+    BlobName,
+    Fault,
+    Read,
+    RowAnswer,
+    RowFlag,
+    RowMessage,
+    Write,
+)
 from tests.grid import BytesBody, collectors
 from tests.property.core.world import World, call_at, run
 
@@ -103,6 +119,46 @@ def test_an_upload_cut_off_while_completing_keeps_no_blob_of_a_container_that_is
         await store.create_container("a", "c")
         await world.collector(store).round()
         assert await world.blob_ids() == set()
+
+    run(scene())
+
+
+async def _with_a_step_that_one_replica_has(world: World, store: CoreStore) -> Container:
+    """A container with an upload, whose row can't be settled any more once its shard is sealed."""
+    container = await store.create_container("a", "c")
+    upload = await store.create_upload(container, "o", PLAIN)
+    await store.put_part(container, "o", upload.id, 1, BytesBody(os.urandom(LARGE)))
+    shard, name = uploads_shard(container.head.id), upload_name("o", upload.id)
+    head = encode(msgspec.structs.replace(upload, state=COMPLETING))
+    step = Write(shard, name, store.rows.new_version(), RowFlag.UNCOUNTED, 0, head)
+    first = world.devices[world.row_devices(shard)[0]]
+    first.send(step, b"", world.clock.monotonic() + 1, lambda _answer, _payload: None)
+    return container
+
+
+def test_an_upload_cut_off_by_the_seal_keeps_no_blob_of_a_container_that_is_gone() -> None:
+    async def scene() -> None:
+        world = World()
+        store = world.proxy()
+        container = await _with_a_step_that_one_replica_has(world, store)
+        await store.delete_container(container)
+        await world.collector(store).round()
+        assert await world.blob_ids() == set()
+
+    run(scene())
+
+
+def test_an_upload_cut_off_by_the_seal_keeps_its_blobs_while_its_container_may_stay() -> None:
+    async def scene() -> None:
+        world = World()
+        store = world.proxy()
+        container = await _with_a_step_that_one_replica_has(world, store)
+        deletion = Deletion(store.rows, world.clock, SeededRandomness(1))
+        head = await deletion._begin(container, b"12345678")
+        seal = SealHead(head.deletions, head.nonce, container.account, container.name)
+        await Seals(store.rows).set(uploads_shard(container.head.id), seal)
+        await world.collector(store).round()
+        assert len(await world.blob_ids()) == 1
 
     run(scene())
 
