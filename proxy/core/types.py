@@ -65,8 +65,9 @@ class Repolicy(msgspec.Struct, frozen=True, array_like=True):
     """A container's objects are being rewritten to its policy (`proxy/repair/repolicy.py`).
 
     since_ns: when the policy was changed. marker: names up to it are done in the present pass, whose
-    number is `passes`; begun_ns: when that began. objects, size_bytes: rewritten since. clean: the pass
-    has found nothing to do so far. failed: objects that it could not rewrite.
+    number is `passes`; begun_ns: when that began, or, before that, may begin. objects, size_bytes:
+    rewritten since. clean: the pass has found nothing to do so far. failed: objects that it could not
+    rewrite.
     """
 
     since_ns: int

@@ -4,7 +4,8 @@ The container's row names the new policy at once, so new objects go there. It al
 rewriting is: whoever finds it goes on from there. A pass goes over all names; it is the last one if it
 found nothing to rewrite, began when no process could remember the old policy any more
 (`containers.CONTAINER_FRESH_S`), and no upload under way has another one. A PUT that began before and
-ended after that says so itself (`Containers.wants_repolicy`).
+ended after that says so itself (`Containers.wants_repolicy`). Uploads may stay open for weeks, and
+objects unreadable for ever: after a pass that met such the next one waits for a while.
 """
 
 from collections import deque
@@ -38,6 +39,9 @@ TURN_S: Final = 120.0
 SETTLE_S: Final = 2 * CONTAINER_FRESH_S
 """A pass that begins so long after the change meets all that was written under the old policy."""
 
+BLOCKED_S: Final = 600.0
+"""The next pass waits so long where this one could change nothing about why it is not the last."""
+
 FAILURES_MAX: Final = 3
 """A container that failed so often in a row is left for a later round: others wait."""
 
@@ -54,8 +58,10 @@ def gone_over(head: ContainerHead, repolicy: Repolicy, now_ns: int, *, alone: bo
     settled = repolicy.begun_ns >= repolicy.since_ns + int(SETTLE_S * 1e9)
     if repolicy.clean and settled and alone:
         return msgspec.structs.replace(head, repolicy=None)
+    blocked = repolicy.failed > 0 or (repolicy.clean and settled)
+    next_ns = now_ns + int(BLOCKED_S * 1e9) if blocked else now_ns
     again = msgspec.structs.replace(
-        repolicy, begun_ns=now_ns, passes=repolicy.passes + 1, marker="", clean=True, failed=0
+        repolicy, begun_ns=next_ns, passes=repolicy.passes + 1, marker="", clean=True, failed=0
     )
     return msgspec.structs.replace(head, repolicy=again)
 
@@ -121,9 +127,11 @@ class Repolicier:
         return self._tally.status(self.name, doing, counts)
 
     def _due(self, repolicy: Repolicy) -> bool:
-        """The first pass begins at once; a later one once it can be the last."""
+        """The first pass begins at once; a later one at its time, and once it can be the last."""
+        if repolicy.passes == 0 or repolicy.marker != "":
+            return True
         settled_ns = repolicy.since_ns + int(SETTLE_S * 1e9)
-        return repolicy.passes == 0 or repolicy.marker != "" or self._clock.now_ns() >= settled_ns
+        return self._clock.now_ns() >= max(settled_ns, repolicy.begun_ns)
 
     async def _take(self, row: ContainerRow) -> None:
         self._row = row

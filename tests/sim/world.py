@@ -225,7 +225,6 @@ class World:
         self.require_devices()
         await self._read_everything()
         self.history.check()
-        await self._end_uploads()
         await self._tidy()
         await self._read_everything()
         self.history.check()
@@ -351,6 +350,7 @@ class World:
         while True:
             self._hurry()
             await asyncio.sleep(60.0)
+            await self._end_uploads()  # also one that a minority had, and repair has brought to light
             self._unfinished = ""
             named = await self._surely(self.nodes[0], self._named)
             left = self._unfinished or await untidy(self, named)

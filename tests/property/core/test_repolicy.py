@@ -15,7 +15,7 @@ from proxy.core.resharding import ContainerRow, Resharding
 from proxy.core.types import CompletedPart, Container, ContainerHead, ListQuery, ObjectInfo, Policy
 from proxy.repair.container_walk import ContainerWalk
 from proxy.repair.contract import Worked
-from proxy.repair.repolicy import Repolicier, begun
+from proxy.repair.repolicy import BLOCKED_S, Repolicier, begun
 from proxy.repair.rewrite import Rewriter, Rewritten, Spend
 from runtime.randomness import SeededRandomness
 from tests.grid import BytesBody, throttle, whole
@@ -209,6 +209,38 @@ def test_bytes_that_are_not_what_the_etag_says_stay_where_they_are() -> None:
         assert (await rewriting.steps.read(rewriting.row)).repolicy is not None
 
     run(scene())
+
+
+def test_what_stands_in_the_way_of_the_last_pass_is_not_looked_for_all_the_time() -> None:
+    """An upload that stays open under the old policy, and an object that can't be read."""
+
+    async def scene(*, damaged: bool) -> None:
+        world = World()
+        store = world.proxy()
+        container = await store.create_container("a", "c")
+        await store.put_object(container, "o", BytesBody(b"x" * 100_000), PLAIN)
+        upload = await store.create_upload(container, "u", PLAIN)
+        if damaged:
+            await store.abort_upload(container, "u", upload.id)
+            for device in world.devices:
+                for key, (header, data) in list(device._blobs.items()):
+                    device._blobs[key] = (header, b"y" * len(data))
+        rewriting = Rewriting(world, container)
+        await rewriting.ask("ec-4-2")
+        working = asyncio.ensure_future(rewriting.work())
+        await asyncio.sleep(3 * BLOCKED_S)
+        present = (await rewriting.steps.read(rewriting.row)).repolicy
+        assert present is not None
+        assert 3 <= present.passes <= 6
+        if damaged:
+            working.cancel()
+            return
+        await store.abort_upload(container, "u", upload.id)
+        await asyncio.wait_for(working, 2 * BLOCKED_S)
+        assert await policies_of(world, container) == {"ec-4-2"}
+
+    run(scene(damaged=False))
+    run(scene(damaged=True))
 
 
 class _Dark(Rewriter):
