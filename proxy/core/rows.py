@@ -109,14 +109,18 @@ def _stale(end: Unknown | Undone) -> bool:
     return any(fault.fault == Fault.EPOCH for fault in end.faults)
 
 
-def _unavailable(end: Unknown | Undone, machine: Machine) -> Unavailable | Full | Damaged:
+def _unavailable(
+    end: Unknown | Undone, machine: Machine, replicas: int
+) -> Unavailable | Full | Damaged:
     """The domain error of an operation without a majority.
 
     Only one that surely did not happen is anything but Unavailable: who hears Full or Damaged removes
-    the blobs that the row would name. A read is never Full, even where it could confirm nothing.
+    the blobs that the row would name. A read is never Full, even where it could confirm nothing. What
+    a minority of the replicas says of a write is no reason: the others may have failed otherwise.
     """
     faults = [Fault(fault.fault) for fault in end.faults]
-    if type(end) is Undone and faults:
+    told = type(machine) is QuorumRead or 2 * len(faults) > replicas
+    if type(end) is Undone and faults and told:
         if all(fault is Fault.CORRUPT for fault in faults):
             return Damaged("every copy of the row is damaged")
         if all(fault is Fault.FULL for fault in faults) and type(machine) is not QuorumRead:
@@ -188,7 +192,7 @@ class Rows:
         if type(end) is ShardSealed:
             raise SealedShard(end.version, end.sent)
         if type(end) is Unknown or (type(end) is Undone and not undone):
-            raise _unavailable(end, machine)
+            raise _unavailable(end, machine, len(replicas.devices))
         return end
 
     async def _end_of(self, operation: Operation) -> End:

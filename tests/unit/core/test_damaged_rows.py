@@ -8,7 +8,7 @@ from proxy.core.errors import Damaged, Unavailable
 from proxy.core.register import Value
 from proxy.core.store import CoreStore
 from storage.faults import Arrive
-from storage.types import RowAnswer, RowMessage, Want, Write
+from storage.types import SEAL_NAME, RowAnswer, RowFlag, RowMessage, Want, Write
 from tests.property.core.world import World, run
 
 SHARD, NAME = b"o" + bytes(18), b"row"
@@ -70,5 +70,21 @@ def test_a_copy_that_a_silent_replica_may_have_is_not_lost(damaged: int, quiet: 
             world.devices[member].corrupt_row(SHARD, NAME)
         with pytest.raises(Damaged):
             await store.rows.read(SHARD, NAME)
+
+    run(scene())
+
+
+def test_a_row_of_which_one_copy_is_damaged_is_not_called_lost_where_another_is_sealed() -> None:
+    async def scene() -> None:
+        world = World()
+        store = world.proxy()
+        await store.rows.write(SHARD, NAME, _value(b"old"))
+        await asyncio.sleep(1.0)
+        first, second, _ = world.row_devices(SHARD)
+        world.devices[first].corrupt_row(SHARD, NAME)
+        seal = Write(SHARD, SEAL_NAME, store.rows.new_version(), RowFlag.UNCOUNTED, 0, b"seal")
+        world.devices[second].send(seal, b"", 1e9, lambda _answer, _payload: None)
+        with pytest.raises(Unavailable):
+            await store.rows.update(SHARD, NAME, lambda _row: _value(b"new"))
 
     run(scene())
