@@ -307,7 +307,7 @@ MUTANTS = (
         "newcomer-unsettled",
         "an epoch ends before its newcomers have settled",
         (Change(ring_change, "needed", _settled_at_once),),
-        scene="sync-across-epochs",
+        scene="newcomer-cut-off",
     ),
     Mutant(
         "joint-old-set-only",

@@ -23,6 +23,9 @@ WEIGHT = 2.0
 STALL_S = 5.0
 """How long a slow disk's syncs take: longer than a ring change, shorter than clients wait."""
 
+EARLY_S = 4.0
+"""How long an epoch is given to end before it may."""
+
 LATE_S = 0.3
 """How much later than the others the newcomer's node enters the joint epoch."""
 
@@ -115,6 +118,32 @@ async def joint_for_long(stage: Stage) -> None:
     await stage.start(cast.misses)
     await stage.until_settled(cast.ring.epoch, stage.nodes)
     await _read_without(stage, cast)
+
+
+async def newcomer_cut_off(stage: Stage) -> None:
+    """A newcomer reaches none of those that have a write; the epoch must not end before it does."""
+
+    def suits(cast: Cast) -> bool:
+        apart = {cast.holds, cast.leaves}
+        return (
+            not apart & {cast.comes, cast.misses, stage.only_keeper} and cast.writer is not cast.misses
+        )
+
+    cast = await _cast(stage, 1, suits)
+    if cast is None:
+        return
+    spot = await _before(stage, cast)
+    stage.cut_off(cast.writer, cast.misses)
+    await stage.actor(cast.writer).put(spot.place, spot.key)
+    stage.heal()
+    stage.cut_off(cast.comes, cast.holds)
+    stage.cut_off(cast.comes, cast.leaves)
+    await publish(stage.world, cast.misses, cast.ring)
+    _poke(stage.nodes)
+    await stage.until_settled(cast.ring.epoch, [cast.comes], EARLY_S)
+    await stage.actor(cast.comes).get(spot.place, spot.key)
+    stage.heal()
+    await stage.until_settled(cast.ring.epoch, stage.nodes)
 
 
 def _joined(node: Node, epoch: int) -> bool:

@@ -11,7 +11,12 @@ from functools import partial
 
 from tests.sim.disk import Leaves
 from tests.sim.node import Node
-from tests.sim.ring_scenes import behind_the_ring, joint_for_long, sync_across_epochs
+from tests.sim.ring_scenes import (
+    behind_the_ring,
+    joint_for_long,
+    newcomer_cut_off,
+    sync_across_epochs,
+)
 from tests.sim.row_scenes import duel, late_copy, lone_write, missed_write
 from tests.sim.stage import Actor, BlobActor, SlowReader, Spot, Stage
 
@@ -127,15 +132,17 @@ PLAYS: tuple[Callable[[Stage], Awaitable[None]], ...] = (
     late_copy,
     duel,
 )
-OTHERWISE = slow_reader
-"""Of the seeds that play none of these every second one plays this."""
+OTHERWISE: tuple[Callable[[Stage], Awaitable[None]], ...] = (slow_reader, newcomer_cut_off)
+"""Of the seeds that play none of these three of four play one of these, the first twice as often."""
 
-SCENES = {play.__name__.replace("_", "-"): play for play in (*PLAYS, OTHERWISE)}
+SCENES = {play.__name__.replace("_", "-"): play for play in (*PLAYS, *OTHERWISE)}
 
 
 def scene_of(seed: int) -> str:
-    """The name of the scene that a seed plays; "" for none: five seeds of six play one."""
+    """The name of the scene that a seed plays; "" for none: eleven seeds of twelve play one."""
     block, rest = divmod(seed, 3)
     if rest:
         return list(SCENES)[(2 * block + rest - 1) % len(PLAYS)]
-    return list(SCENES)[-1] if block % 2 else ""
+    if block % 2:
+        return list(SCENES)[-2]
+    return list(SCENES)[-1] if block % 4 else ""
