@@ -70,10 +70,7 @@ class OwnDevices:
         self.devices[device_id] = UnopenedDevice(device_id, why)
         device = self._opened.pop(device_id, None)
         if device is not None:
-            try:
-                await device.close()
-            except OSError as error:
-                log.error("device %d could not be closed: %s", device_id, error)
+            await _try_close(device)
 
     async def flush(self) -> None:
         """Wait until everything that was taken is durable, or has failed."""
