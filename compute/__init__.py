@@ -1,2 +1,5 @@
-"""The add-on (identity, images, volumes, servers, networks): not there yet. It will reach the store by
-HTTP only."""
+"""The add-on: an OpenStack cloud beside the store, which it reaches by its public HTTP API alone.
+
+One process on one port, a path per service (`server/`), state in one database (`database/`), access
+by `policy/`. Rooms: `identity`. It imports nothing of the store but `runtime`.
+"""

@@ -64,6 +64,19 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     cluster_ca: str = ""
     cluster_certificate: str = ""
     cluster_key: str = ""
+    cloud_listen: str = "127.0.0.1"
+    cloud_port: int = 5000
+    cloud_endpoint: str = ""
+    cloud_database: str = ""
+    cloud_region: str = "RegionOne"
+    identity_token_s: int = 3600
+    identity_lockout_attempts: int = 0
+    identity_lockout_s: int = 1800
+    identity_password_regex: str = ""
+    identity_password_regex_said: str = ""
+    identity_password_days: int = 0
+    identity_password_history: int = 0
+    identity_password_age_days: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -118,6 +131,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return f"{self.scheme}://{host}:{self.port}"
 
 
+    @property
+    def cloud_url(self) -> str:
+        """The URL under which clients find the add-on."""
+        host = f"[{self.cloud_listen}]" if ":" in self.cloud_listen else self.cloud_listen
+        host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
+        return self.cloud_endpoint.rstrip("/") or f"http://{host}:{self.cloud_port}"
+
+
 _RANGES: Final = (
     ("port", 0, 65535),
     ("admin_port", 0, 65535),
@@ -135,6 +156,13 @@ _RANGES: Final = (
     ("scrub_days", 0, 3650),
     ("shard_rows_max", 1, 10**9),
     ("bootstrap_nodes", 0, NODES_MAX),
+    ("cloud_port", 0, PORT_MAX),
+    ("identity_token_s", 1, 365 * 86400),
+    ("identity_lockout_attempts", 0, 1000),
+    ("identity_lockout_s", 1, 365 * 86400),
+    ("identity_password_days", 0, 3650),
+    ("identity_password_history", 0, 24),
+    ("identity_password_age_days", 0, 3650),
 )
 
 _PATHS: Final = (

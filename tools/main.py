@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from runtime.errors import AtollError
-from tools import bench, bucket, doctor, node, repair, ring, status, up, user
+from tools import bench, bucket, cloud, doctor, node, repair, ring, status, up, user
 
-COMMANDS = (up, user, bucket, ring, node, status, doctor, repair, bench)
+COMMANDS = (up, user, bucket, cloud, ring, node, status, doctor, repair, bench)
 
 
 def parser() -> argparse.ArgumentParser:

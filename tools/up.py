@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from runtime.certificate import NodeCertificate, ServedCertificate
@@ -14,6 +15,7 @@ from runtime.errors import AtollError
 from runtime.randomness import SystemRandomness
 from runtime.supervisor import Supervisor
 from storage.node import NodeFacts
+from tools import cloud
 
 EXIT_STATUS = (
     "Exit status: 0 after SIGTERM or Ctrl-C, 1 with a reason on standard error, 2 wrong usage."
@@ -38,8 +40,6 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal."""
-    if args.cloud:
-        raise AtollError("the compute add-on is not there yet; start without --cloud")
     config = load(
         args.config,
         data=os.path.abspath(args.data) if args.data else None,
@@ -51,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
     )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     _check_port(config.listen, config.port)
+    if args.cloud:
+        cloud.check_installed()
+        _check_port(config.cloud_listen, config.cloud_port)
     if config.admin_port:
         _check_port(config.admin_listen, config.admin_port)
     if config.tls_certificate:
@@ -68,12 +71,20 @@ def run(args: argparse.Namespace) -> int:
         host, port = host_and_port(config.cluster_listen)
         _check_port(host, port + number)
     _raise_open_files()
+    password = cloud.initialise(config, data.secret) if args.cloud else None
+
+    def run_process(number: int, ready: Callable[[], None]) -> int:
+        """The add-on's process comes after the store's workers."""
+        if number == workers:
+            return cloud.run_cloud(config, data.secret, ready)
+        return run_worker(config, data, NodeFacts(config.node, number, workers, owned_by), ready)
+
     return Supervisor(
-        workers,
-        lambda number, ready: run_worker(
-            config, data, NodeFacts(config.node, number, workers, owned_by), ready
+        workers + (1 if args.cloud else 0),
+        run_process,
+        lambda: _banner(
+            config, data.credentials, workers, cloud.banner(config, password) if args.cloud else []
         ),
-        lambda: _banner(config, data.credentials, workers),
         lambda line: print(line, file=sys.stderr, flush=True),
         config.drain_s,
     ).main()
@@ -96,7 +107,7 @@ def _check_port(host: str, port: int) -> None:
             raise AtollError(f"can't listen on {host} port {port}: {error.strerror}") from error
 
 
-def _banner(config: Config, credentials: str, workers: int) -> None:
+def _banner(config: Config, credentials: str, workers: int, of_cloud: list[str]) -> None:
     from tools.data import demo_user
 
     user = demo_user(credentials)
@@ -106,6 +117,7 @@ def _banner(config: Config, credentials: str, workers: int) -> None:
     ]
     if config.admin_port:
         lines.append(f"how it is at http://{config.admin_listen}:{config.admin_port}")
+    lines += of_cloud
     if user is not None:
         lines += [
             "",

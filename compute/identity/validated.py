@@ -1,0 +1,72 @@
+"""Tokens that were validated, remembered for as long as nothing in identity has changed.
+
+A token is looked up anew when its room's number in the database has moved (`Change`): whatever process
+changed whatever, no cached answer outlives it. The number is one small query, and all requests that
+wait for it share one, so validating costs little under load and is never stale.
+"""
+
+import asyncio
+from collections import OrderedDict
+from typing import Any, Final, NamedTuple
+
+from compute.database.engine import Database
+
+TOKENS_MAX: Final = 2048
+"""Validated tokens that a process remembers; each is a few KiB."""
+
+
+class Validated(NamedTuple):
+    """What a token was found to be. full, bare: its body, with and without the catalog."""
+
+    payload: Any
+    credentials: dict[str, Any]
+    full: bytes
+    bare: bytes
+    delegates: bool
+    has_access_rules: bool
+
+
+class ChangeNumber:
+    """A room's number as it is now. Who asks while a query is under way shares the one after it."""
+
+    def __init__(self, database: Database, room: str) -> None:
+        self._database = database
+        self._room = room
+        self._lock = asyncio.Lock()
+        self._number = 0
+        self._begun = 0
+        self._answered = 0
+
+    async def now(self) -> int:
+        """The number at some moment after this call began. Raises DatabaseAway."""
+        begun_before = self._begun
+        async with self._lock:
+            if self._answered > begun_before:
+                return self._number
+            self._begun += 1
+            self._number = await self._database.run(lambda: self._database.change_number(self._room))
+            self._answered = self._begun
+            return self._number
+
+
+class ValidatedTokens:
+    """The cache, by token, bounded; the longest unused goes first."""
+
+    def __init__(self, tokens_max: int = TOKENS_MAX) -> None:
+        self._tokens_max = tokens_max
+        self._known: OrderedDict[str, tuple[int, Validated]] = OrderedDict()
+
+    def get(self, token: str, number: int, now_us: int) -> Validated | None:
+        """What is known of a token at this number, if it has not expired."""
+        entry = self._known.get(token)
+        if entry is None or entry[0] != number or entry[1].payload.expires_at_us <= now_us:
+            self._known.pop(token, None)
+            return None
+        self._known.move_to_end(token)
+        return entry[1]
+
+    def put(self, token: str, number: int, found: Validated) -> None:
+        """Remember what was found. number: as it was before it was looked for."""
+        self._known[token] = (number, found)
+        while len(self._known) > self._tokens_max:
+            self._known.popitem(last=False)
