@@ -55,9 +55,7 @@ def catalog_of(config: CloudConfig) -> list[ServiceEntry]:
     """The services that there are."""
     entries = [ServiceEntry("identity", "keystone", f"{config.endpoint}/identity/v3")]
     if config.store:
-        entries.append(
-            ServiceEntry("object-store", "swift", f"{config.store}/v1/AUTH_$(project_id)s")
-        )
+        entries.append(ServiceEntry("object-store", "swift", f"{config.store}/v1/AUTH_$(project_id)s"))
     return entries
 
 

@@ -130,7 +130,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
         return f"{self.scheme}://{host}:{self.port}"
 
-
     @property
     def cloud_url(self) -> str:
         """The URL under which clients find the add-on."""

@@ -191,5 +191,3 @@ def _rotate(args: argparse.Namespace) -> int:
         number = identity.keys.rotate(identity.randomness, identity.now_us())
     print(f"tokens are made with key {number} now")
     return 0
-
-

@@ -47,5 +47,3 @@ def taken(session: Session, grant: Grant, role_id: str) -> bool:
     if row is not None:
         session.delete(row)
     return row is not None
-
-

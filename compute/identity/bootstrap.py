@@ -57,7 +57,10 @@ def bootstrap(
         for prior, implied in zip(CHAIN, CHAIN[1:], strict=False):
             if session.get(Implication, (roles[prior], roles[implied])) is None:
                 session.add(Implication(prior_id=roles[prior], implied_id=roles[implied]))
-        for user_name, project_name, role in ((ADMIN, ADMIN, "admin"), (SERVICE_USER, "service", "service")):
+        for user_name, project_name, role in (
+            (ADMIN, ADMIN, "admin"),
+            (SERVICE_USER, "service", "service"),
+        ):
             project_id = _project(session, identity, project_name)
             user, is_new = _user(session, identity, user_name)
             if is_new and user_name in hashes:
@@ -159,9 +162,7 @@ def _service(session: Session, identity: Identity, entry: ServiceEntry) -> str:
     return row.id
 
 
-def _endpoint(
-    session: Session, identity: Identity, service_id: str, interface: str, url: str
-) -> None:
+def _endpoint(session: Session, identity: Identity, service_id: str, interface: str, url: str) -> None:
     region = identity.settings.region
     query = select(Endpoint).where(
         Endpoint.service_id == service_id,

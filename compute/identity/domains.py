@@ -50,7 +50,11 @@ def project_view(session: Session, row: Project) -> dict[str, Any]:
 def domain_view(session: Session, row: Project) -> dict[str, Any]:
     """A domain as the API shows it."""
     view = project_view(session, row)
-    return {name: value for name, value in view.items() if name not in ("domain_id", "parent_id", "is_domain")}
+    return {
+        name: value
+        for name, value in view.items()
+        if name not in ("domain_id", "parent_id", "is_domain")
+    }
 
 
 def check_name_free(session: Session, row: Project) -> None:
@@ -64,7 +68,8 @@ def check_name_free(session: Session, row: Project) -> None:
     if row.is_domain:
         raise duplicate_name("domain", row.name)
     raise duplicate(
-        "project", f"it is not permitted to have two projects with the same name in the same domain : {row.name}"
+        "project",
+        f"it is not permitted to have two projects with the same name in the same domain : {row.name}",
     )
 
 
@@ -88,7 +93,9 @@ def parent_of(session: Session, domain_id: str, parent_id: str | None) -> Projec
             f"Invalid input for field 'domain_id': the parent {parent.id} is in another domain."
         )
     if not parent.enabled or not domain.enabled:
-        raise Forbidden(f"cannot create a project in a branch containing a disabled project: {parent.id}")
+        raise Forbidden(
+            f"cannot create a project in a branch containing a disabled project: {parent.id}"
+        )
     return parent
 
 
@@ -102,9 +109,7 @@ def check_change_of_state(session: Session, row: Project, *, enabled: bool) -> N
     """A disabled project has no enabled one below it. Raises Forbidden."""
     if enabled:
         if any(not above.enabled for above in effective.ancestors(session, row)):
-            raise Forbidden(
-                f"Cannot enable project {row.id} since it has disabled parents"
-            )
+            raise Forbidden(f"Cannot enable project {row.id} since it has disabled parents")
     elif not row.is_domain:
         below = effective.below(session, [row.id])
         query = select(Project.id).where(Project.id.in_(below), Project.enabled)
@@ -127,9 +132,7 @@ def remove_project(session: Session, row: Project) -> None:
 def remove_domain(session: Session, row: Project) -> None:
     """With everything in it. Raises Forbidden for one that is enabled."""
     if row.enabled:
-        raise Forbidden(
-            f"Cannot delete a domain that is enabled, please disable it first: {row.id}."
-        )
+        raise Forbidden(f"Cannot delete a domain that is enabled, please disable it first: {row.id}.")
     for table in (User, Group, Role):
         session.execute(delete(table).where(table.domain_id == row.id))
     while level := _leaves(session, row.id):

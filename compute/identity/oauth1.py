@@ -1,8 +1,8 @@
 """OAuth 1.0a (RFC 5849), as far as Keystone uses it: HMAC-SHA1 signatures, request and access tokens."""
 
+import base64
 import hashlib
 import hmac
-import base64
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -76,7 +76,11 @@ def verified(identity: Identity, request: Request, token_secret: str = "") -> di
 
 def _use_nonce(identity: Identity, given: dict[str, str]) -> None:
     """Each nonce once within the time for which a timestamp is taken. Raises Unauthorized."""
-    stamp, nonce, now_us = given.get("oauth_timestamp", ""), given.get("oauth_nonce", ""), identity.now_us()
+    stamp, nonce, now_us = (
+        given.get("oauth_timestamp", ""),
+        given.get("oauth_nonce", ""),
+        identity.now_us(),
+    )
     if not stamp.isdigit() or abs(int(stamp) - now_us // US) > CLOCK_SKEW_S or not nonce:
         raise unauthorized()
     what = hashlib.sha256(f"{given['oauth_consumer_key']} {stamp} {nonce}".encode()).hexdigest()

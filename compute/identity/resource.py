@@ -119,7 +119,9 @@ class Resource(Generic[Row]):
             value = call.query(name)
             if value is not None:
                 wanted: Any = call.flag(name) if name in ("enabled", "is_domain") else value
-                query = query.where(column.is_(None) if wanted in ("null", "None") else column == wanted)
+                query = query.where(
+                    column.is_(None) if wanted in ("null", "None") else column == wanted
+                )
             for how in COMPARISONS:
                 if (part := call.query(f"{name}__{how}")) is not None:
                     query = query.where(getattr(column, how)(part, autoescape=True))

@@ -82,9 +82,7 @@ _GRANTER: Final = (
     f"(rule:admin_required) or ({_BOTH_DOMAINS.format(role='admin')}) and {_ROLE_OF_DOMAIN} or "
     f"({_BOTH_DOMAINS.format(role='manager')}) and rule:domain_managed_target_role"
 )
-_GRANT_READER: Final = (
-    f"(role:reader and system_scope:all) or {_BOTH_DOMAINS.format(role='reader')}"
-)
+_GRANT_READER: Final = f"(role:reader and system_scope:all) or {_BOTH_DOMAINS.format(role='reader')}"
 _TRUST_READER: Final = (
     "(rule:admin_required) or (role:reader and system_scope:all or"
     " user_id:%(target.trust.trustor_user_id)s or user_id:%(target.trust.trustee_user_id)s)"
@@ -294,7 +292,10 @@ RULES: Final = (
     *_rules(
         _ADMIN,
         _SYSTEM_OR_PROJECT,
-        *(f"{verb}_registered_limit{s}" for verb, s in (("create", "s"), ("update", ""), ("delete", ""))),
+        *(
+            f"{verb}_registered_limit{s}"
+            for verb, s in (("create", "s"), ("update", ""), ("delete", ""))
+        ),
         *(f"{verb}_limit{s}" for verb, s in (("create", "s"), ("update", ""), ("delete", ""))),
     ),
     # what everyone with a token may ask

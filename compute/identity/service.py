@@ -45,7 +45,9 @@ class IdentityService:
             return self.refused(request, error)
         except NotUnique as error:
             log.info("a constraint of the database refused it: %s", error)
-            return self.refused(request, Conflict("Conflict occurred: what this needs or makes is in use."))
+            return self.refused(
+                request, Conflict("Conflict occurred: what this needs or makes is in use.")
+            )
         except DatabaseAway as error:
             log.warning("the database can't be used: %s", error)
             away = Unavailable(
@@ -135,5 +137,3 @@ class IdentityService:
             return Answer(200, None, headers)
         bare = "nocatalog" in request.query
         return Answer(200, found.bare if bare else found.full, headers)
-
-

@@ -42,7 +42,9 @@ def check_name_free(session: Session, row: User) -> None:
     )
     with session.no_autoflush:
         if session.scalars(query).first() is not None:
-            raise duplicate("user", f"Duplicate entry found with name {row.name} at domain ID {row.domain_id}")
+            raise duplicate(
+                "user", f"Duplicate entry found with name {row.name} at domain ID {row.domain_id}"
+            )
 
 
 def set_password(

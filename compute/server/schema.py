@@ -14,7 +14,12 @@ STRING: Final[dict[str, Any]] = {"type": "string"}
 TEXT_OR_NULL: Final[dict[str, Any]] = {"type": ["string", "null"]}
 BOOLEAN: Final[dict[str, Any]] = {"type": "boolean", "enum": [True, False]}
 NAME: Final[dict[str, Any]] = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"[\S]+"}
-ID: Final[dict[str, Any]] = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[a-zA-Z0-9-]+$"}
+ID: Final[dict[str, Any]] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 64,
+    "pattern": r"^[a-zA-Z0-9-]+$",
+}
 ID_OR_NULL: Final[dict[str, Any]] = {**ID, "type": ["string", "null"]}
 URL: Final[dict[str, Any]] = {
     "type": "string",

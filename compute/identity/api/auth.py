@@ -22,6 +22,7 @@ from compute.server.request import NO_CONTENT, Answer, json_answer
 
 def create_token(call: Call) -> Answer:
     """POST /v3/auth/tokens."""
+
     def oauth1(_identity: Any, _given: Any) -> Proof:
         return by_access_token(call.identity, call.request)
 
@@ -54,7 +55,9 @@ def show_catalog(call: Call) -> Answer:
     """GET /v3/auth/catalog."""
     payload = call.actor.payload
     if not payload.scope:
-        raise Forbidden("You are not authorized to perform the requested action: identity:get_auth_catalog.")
+        raise Forbidden(
+            "You are not authorized to perform the requested action: identity:get_auth_catalog."
+        )
     call.enforce("get_auth_catalog")
     project_id = payload.scope_id if payload.scope == "project" else None
     with call.read() as session:

@@ -99,4 +99,3 @@ DOMAINS = _Domains(
 )
 
 ROUTES = DOMAINS.routes()
-

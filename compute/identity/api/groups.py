@@ -42,7 +42,9 @@ def _check_name_free(session: Session, row: Group) -> None:
     )
     with session.no_autoflush:
         if session.scalars(query).first() is not None:
-            raise duplicate("group", f"Duplicate entry found with name {row.name} at domain ID {row.domain_id}")
+            raise duplicate(
+                "group", f"Duplicate entry found with name {row.name} at domain ID {row.domain_id}"
+            )
 
 
 def _make(call: Call, session: Session, fields: dict[str, Any]) -> Group:

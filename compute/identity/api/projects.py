@@ -145,9 +145,7 @@ class _Projects(Resource[Project]):
         if call.flag("parents_as_list"):
             seen, _ = effective.reachable(session, call.actor.user_id)
             ids = {project.id for project in seen}
-            body["parents"] = [
-                {"project": self.shown(call, session, p)} for p in above if p.id in ids
-            ]
+            body["parents"] = [{"project": self.shown(call, session, p)} for p in above if p.id in ids]
         if call.flag("parents_as_ids"):
             tree: dict[str, Any] | None = None
             for project in reversed(above):

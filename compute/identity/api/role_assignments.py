@@ -45,7 +45,11 @@ def _expanded(session: Session, rows: list[Row]) -> Iterator[Row]:
         targets: list[tuple[str | None, str | None]] = [(row.project_id, None)]
         if row.inherited and row.project_id:
             targets = [(p, row.project_id) for p in sorted(effective.below(session, [row.project_id]))]
-        users = [(row.user_id, None)] if row.user_id else [(u, row.group_id) for u in members.get(row.group_id or "", [])]
+        users = (
+            [(row.user_id, None)]
+            if row.user_id
+            else [(u, row.group_id) for u in members.get(row.group_id or "", [])]
+        )
         for role_id in sorted(effective.implied_by([row.role_id], rules) - special):
             prior = row.role_id if role_id != row.role_id else None
             for target, from_id in targets:

@@ -102,7 +102,11 @@ class _Roles(Resource[Role]):
         domain_id = call.query("domain_id")
         call.enforce("list_domain_roles" if domain_id else "list_roles")
         query = select(Role)
-        query = query.where(Role.domain_id == domain_id) if domain_id else query.where(Role.domain_id.is_(None))
+        query = (
+            query.where(Role.domain_id == domain_id)
+            if domain_id
+            else query.where(Role.domain_id.is_(None))
+        )
         with call.read() as session:
             rows = session.scalars(self.filtered(call, query)).all()
             return call.listed("roles", [self.shown(call, session, row) for row in rows])
@@ -157,7 +161,9 @@ def put_implication(call: Call) -> Answer:
         if implied.name == ROOT_ROLE and not implied.domain_id:
             raise Forbidden(f"{implied.id} cannot be an implied roles")
         if implied.domain_id and not prior.domain_id:
-            raise Forbidden(f"{implied.id} is a domain-specific role and cannot be implied by a global one")
+            raise Forbidden(
+                f"{implied.id} is a domain-specific role and cannot be implied by a global one"
+            )
         if prior.id in effective.implied_by([implied.id], effective.implication_rules(session)):
             raise BadRequest(f"Role {implied.id} implies {prior.id} already: a circle is not allowed.")
         if session.get(Implication, (prior.id, implied.id)) is not None:

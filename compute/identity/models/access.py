@@ -85,9 +85,7 @@ class Trust(Extra, Base):
     remaining_uses: Mapped[int | None]
     allow_redelegation: Mapped[bool]
     redelegation_count: Mapped[int]
-    redelegated_trust_id: Mapped[str | None] = mapped_column(
-        ForeignKey("trust.id", ondelete="CASCADE")
-    )
+    redelegated_trust_id: Mapped[str | None] = mapped_column(ForeignKey("trust.id", ondelete="CASCADE"))
 
 
 class TrustRole(Base):

@@ -33,9 +33,7 @@ class Password(Base):
     __tablename__ = "password"
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    user_id: Mapped[str] = mapped_column(
-        ForeignKey("identity_user.id", ondelete="CASCADE"), index=True
-    )
+    user_id: Mapped[str] = mapped_column(ForeignKey("identity_user.id", ondelete="CASCADE"), index=True)
     hashed: Mapped[str] = mapped_column(String(NAME_CHARS))
     created_at_us: Mapped[int] = mapped_column(BigInteger)
     expires_at_us: Mapped[int | None] = mapped_column(BigInteger)

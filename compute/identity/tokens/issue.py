@@ -172,13 +172,19 @@ def _scope(session: Session, proofs: list[Proof], wanted: Any, user: User) -> Sc
     earlier = next((proof.earlier for proof in proofs if proof.earlier), None)
     project_id = next((proof.project_id for proof in proofs if _bound([proof])), "")
     if earlier is not None and earlier.trust:
-        raise not_allowed("Using trust-scoped token to create another token. Create a new trust-scoped token instead")
+        raise not_allowed(
+            "Using trust-scoped token to create another token. Create a new trust-scoped token instead"
+        )
     if earlier is not None and earlier.access_token:
-        raise not_allowed("Using OAuth-scoped token to create another token. Create a new OAuth-scoped token instead")
+        raise not_allowed(
+            "Using OAuth-scoped token to create another token. Create a new OAuth-scoped token instead"
+        )
     if wanted == "unscoped":
         wanted = {"unscoped": {}}
     if isinstance(wanted, Mapping) and len(wanted) != 1:
-        raise BadRequest(f"Scope must have exactly one of project, domain, system or OS-TRUST:trust. {MALFORMED}")
+        raise BadRequest(
+            f"Scope must have exactly one of project, domain, system or OS-TRUST:trust. {MALFORMED}"
+        )
     if project_id:
         return _bound_scope(session, project_id, wanted, user)
     if wanted is None:

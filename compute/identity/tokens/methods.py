@@ -63,9 +63,7 @@ def by_password(identity: Identity, given: Mapping[str, Any]) -> Proof:
         kept = present_password(session, user.id)
         expires = kept.expires_at_us if kept else None
         if expires is not None and expires <= identity.now_us():
-            raise unauthorized(
-                f"The password is expired and needs to be changed for user: {user.id}."
-            )
+            raise unauthorized(f"The password is expired and needs to be changed for user: {user.id}.")
         return Proof(user.id)
 
 

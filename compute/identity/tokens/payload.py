@@ -133,7 +133,6 @@ class TokenKeys:
             self._fernet = MultiFernet([Fernet(self._sealer.open(key.key)) for key in keys])
             return self._fernet
 
-
     def rotate(self, randomness: Randomness, now_us: int, *, only_first: bool = False) -> int:
         """Make a new key and forget the oldest; the newest key's number.
 
