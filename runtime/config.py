@@ -64,6 +64,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     cluster_ca: str = ""
     cluster_certificate: str = ""
     cluster_key: str = ""
+    cloud: bool = False
     cloud_listen: str = "127.0.0.1"
     cloud_port: int = 5000
     cloud_endpoint: str = ""

@@ -48,10 +48,11 @@ def run(args: argparse.Namespace) -> int:
         admin_port=args.admin_port,
         workers=args.workers,
         devices=args.devices,
+        cloud=args.cloud or None,
     )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     _check_port(config.listen, config.port)
-    if args.cloud:
+    if config.cloud:
         cloud.check_installed()
         _check_port(config.cloud_listen, config.cloud_port)
     if config.admin_port:
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         host, port = host_and_port(config.cluster_listen)
         _check_port(host, port + number)
     _raise_open_files()
-    password = cloud.initialise(config, data.secret) if args.cloud else None
+    password = cloud.initialise(config, data.secret) if config.cloud else None
 
     def run_process(number: int, ready: Callable[[], None]) -> int:
         """The add-on's process comes after the store's workers."""
@@ -80,10 +81,10 @@ def run(args: argparse.Namespace) -> int:
         return run_worker(config, data, NodeFacts(config.node, number, workers, owned_by), ready)
 
     return Supervisor(
-        workers + (1 if args.cloud else 0),
+        workers + (1 if config.cloud else 0),
         run_process,
         lambda: _banner(
-            config, data.credentials, workers, cloud.banner(config, password) if args.cloud else []
+            config, data.credentials, workers, cloud.banner(config, password) if config.cloud else []
         ),
         lambda line: print(line, file=sys.stderr, flush=True),
         config.drain_s,

@@ -88,7 +88,11 @@ class Call:
         return self.identity.database.write(ROOM, changes=changes)
 
     def allowed(self, rule: str, **target: Any) -> bool:
-        """Whether the caller may. Tables go to `target.<name>.…`, plain values to both forms."""
+        """Whether the caller may. Tables go to `target.<name>.…`, plain values to both forms.
+
+        A plain None is left out: no rule may take "no domain" for the caller's lack of one.
+        """
+        target = {name: value for name, value in target.items() if value is not None}
         facts = {**self.path, **{k: v for k, v in target.items() if not isinstance(v, Mapping)}}
         facts |= flat({"target": target})
         credentials = self.actor.credentials

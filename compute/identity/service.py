@@ -124,12 +124,12 @@ class IdentityService:
         actor = await self._actor(request)
         subject = request.headers.get(SUBJECT_HEADER, "")
         found = await self._validate(subject)
-        rule = "identity:check_token" if request.method == "HEAD" else "identity:validate_token"
-        target = {"target.token.user_id": found.payload.user_id if found else None}
-        if not self._identity.enforcer.allows(rule, target, actor.credentials):
-            raise not_allowed(rule)
         if found is None:
             raise NotFound("Could not find token.")
+        rule = "identity:check_token" if request.method == "HEAD" else "identity:validate_token"
+        target = {"target.token.user_id": found.payload.user_id}
+        if not self._identity.enforcer.allows(rule, target, actor.credentials):
+            raise not_allowed(rule)
         if found.has_access_rules and ACCESS_RULES_HEADER not in request.headers:
             raise NotFound("Could not find token.")
         headers = {SUBJECT_HEADER: subject}

@@ -39,7 +39,6 @@ def delete_token(call: Call) -> Answer:
     try:
         payload = identity.keys.read(call.request.headers.get("X-Subject-Token", ""))
     except BadToken as error:
-        call.enforce("revoke_token", token={"user_id": None})
         raise NotFound("Could not find token.") from error
     call.enforce("revoke_token", token={"user_id": payload.user_id})
     now_us = identity.now_us()

@@ -27,8 +27,8 @@ EC2 = "ec2"
 _FIELDS = {"blob": STRING, "type": NAME, "project_id": ID_OR_NULL, "user_id": ID_OR_NULL}
 
 
-def ec2_id(access: str) -> str:
-    """The id of EC2 credentials is made of their access key."""
+def access_hash(access: str) -> str:
+    """What EC2 credentials are found by, and their first id."""
     return hashlib.sha256(access.encode()).hexdigest()
 
 
@@ -66,16 +66,30 @@ def _make(call: Call, session: Session, fields: dict[str, Any]) -> Credential:
     _check_references(session, fields)
     ident = call.identity.new_id()
     if fields["type"] == EC2:
-        ident = ec2_id(_access_key(fields["blob"]))
+        ident = access_hash(_access_key(fields["blob"]))
         if not fields.get("project_id"):
             raise BadRequest("Expecting to find project_id in credential.")
-        if session.get(Credential, ident) is not None:
-            raise duplicate("credential", "Duplicate entry")
+        _check_access_free(session, ident, "")
     row = Credential(id=ident, extra={}, project_id=None)
+    row.access_hash = ident if fields["type"] == EC2 else None
     row.blob = call.identity.sealer.seal(fields["blob"].encode())
     store(row, {k: v for k, v in fields.items() if k != "blob"}, ("type", "user_id", "project_id"))
     session.add(row)
     return row
+
+
+def _check_access_free(session: Session, wanted: str, own_id: str) -> None:
+    """Raises Conflict where other credentials have this access key."""
+    query = select(Credential.id).where(Credential.access_hash == wanted, Credential.id != own_id)
+    with session.no_autoflush:
+        if session.scalars(query).first() is not None:
+            raise duplicate("credential", "Duplicate entry")
+
+
+def by_access_key(session: Session, access: str) -> Credential | None:
+    """The EC2 credentials with this access key."""
+    query = select(Credential).where(Credential.access_hash == access_hash(access))
+    return session.scalars(query).first()
 
 
 def _change(call: Call, session: Session, row: Credential, fields: dict[str, Any]) -> None:
@@ -83,8 +97,9 @@ def _change(call: Call, session: Session, row: Credential, fields: dict[str, Any
     wanted = {"user_id": row.user_id, "project_id": row.project_id, **fields}
     call.enforce("update_credential", credential=wanted)  # nor give it to someone else
     if "blob" in fields:
-        if fields.get("type", row.type) == EC2 and ec2_id(_access_key(fields["blob"])) != row.id:
-            raise BadRequest("The access key of EC2 credentials can't be changed.")
+        if fields.get("type", row.type) == EC2:
+            row.access_hash = access_hash(_access_key(fields["blob"]))
+            _check_access_free(session, row.access_hash, row.id)
         row.blob = call.identity.sealer.seal(fields["blob"].encode())
     store(row, {k: v for k, v in fields.items() if k != "blob"}, ("type", "user_id", "project_id"))
 
@@ -156,7 +171,8 @@ def create_ec2(call: Call) -> Answer:
     with call.write() as session:
         _check_references(session, {"user_id": user_id, "project_id": body["tenant_id"]})
         row = Credential(
-            id=ec2_id(str(blob["access"])),
+            id=access_hash(str(blob["access"])),
+            access_hash=access_hash(str(blob["access"])),
             user_id=user_id,
             project_id=body["tenant_id"],
             type=EC2,
@@ -180,8 +196,8 @@ def list_ec2(call: Call) -> Answer:
 
 
 def _ec2_row(call: Call, session: Session, rule: str) -> Credential:
-    row: Credential | None = session.get(Credential, ec2_id(call.path["credential_id"]))
-    call.enforce(rule, credential={"user_id": row.user_id} if row else {})
+    row = by_access_key(session, call.path["credential_id"])
+    call.enforce(rule, credential={"user_id": row.user_id if row else call.path["user_id"]})
     if row is None or row.user_id != call.path["user_id"]:
         raise not_found("credential", call.path["credential_id"])
     return row
@@ -207,7 +223,7 @@ def delete_ec2(call: Call) -> Answer:
 def _signed_by(call: Call, access: str) -> tuple[Credential, str]:
     """The credential of an access key, and its secret. Raises Unauthorized."""
     with call.read() as session:
-        row = session.get(Credential, ec2_id(access))
+        row = by_access_key(session, access)
     secret = blob_of(call.identity, row).get("secret") if row is not None else None
     if row is None or row.type != EC2 or not isinstance(secret, str):
         raise unauthorized("EC2 access key not found.")

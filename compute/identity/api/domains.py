@@ -80,7 +80,7 @@ class _Domains(Resource[Project]):
             own = call.actor.credentials["domain_id"]
             every = call.allowed("list_domains")
             if not every:
-                call.enforce("list_domains", domain={"id": own})
+                call.enforce("list_domains", domain={"id": own} if own else {})
             query = self.filtered(call, select(Project).where(Project.is_domain))
             rows = [r for r in session.scalars(query) if every or r.id == own]
             return call.listed("domains", [self.shown(call, session, row) for row in rows])

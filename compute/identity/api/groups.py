@@ -70,8 +70,9 @@ class _Groups(Resource[Group]):
     def list(self, call: Call) -> Answer:
         """Those of one domain for its readers."""
         domain_id, own = call.query("domain_id"), call.actor.credentials["domain_id"]
-        if not call.allowed("list_groups", group={"domain_id": domain_id}):
-            call.enforce("list_groups", group={"domain_id": domain_id or own})
+        if not call.allowed("list_groups", group={"domain_id": domain_id} if domain_id else {}):
+            wanted = domain_id or own
+            call.enforce("list_groups", group={"domain_id": wanted} if wanted else {})
             domain_id = own
         query = self.filtered(call, select(Group))
         if domain_id:

@@ -90,10 +90,6 @@ def _full(call: Call, session: Session, row: Trust) -> dict[str, Any]:
     return {**_view(call, row), "roles": roles, "roles_links": links}
 
 
-def _target(row: Trust | None) -> dict[str, Any]:
-    return {"trustor_user_id": row.trustor_id, "trustee_user_id": row.trustee_id} if row else {}
-
-
 def create(call: Call) -> Answer:
     """POST: by the trustor alone."""
     fields = call.body("trust", _SCHEMA)
@@ -205,17 +201,22 @@ def list_all(call: Call) -> Answer:
     query = query.where(Trust.trustee_id == trustee) if trustee else query
     now_us = call.identity.now_us()
     with call.read() as session:
-        rows = [r for r in session.scalars(query) if (r.expires_at_us or now_us + 1) > now_us]
+        rows = [row for row in session.scalars(query) if not _has_expired(row, now_us)]
         return call.listed("trusts", [_view(call, row) for row in rows])
 
 
 def _row(call: Call, session: Session, rule: str) -> Trust:
+    """Raises NotFound, then Forbidden: in this order, as upstream does."""
     row: Trust | None = session.get(Trust, call.path["trust_id"])
-    call.enforce(rule, trust=_target(row))
-    expired = row is not None and row.expires_at_us is not None
-    if row is None or (expired and (row.expires_at_us or 0) <= call.identity.now_us()):
+    if row is None or _has_expired(row, call.identity.now_us()):
         raise not_found("trust", call.path["trust_id"])
+    facts = {"trustor_user_id": row.trustor_id, "trustee_user_id": row.trustee_id}
+    call.enforce(rule, trust=facts)
     return row
+
+
+def _has_expired(row: Trust, now_us: int) -> bool:
+    return row.expires_at_us is not None and row.expires_at_us <= now_us
 
 
 def show(call: Call) -> Answer:

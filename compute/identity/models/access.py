@@ -9,7 +9,10 @@ from compute.database.base import ID_CHARS, NAME_CHARS, Base, Extra
 
 
 class Credential(Extra, Base):
-    """A secret of a user's: EC2 keys, a TOTP seed, a certificate. blob: encrypted."""
+    """A secret of a user's: EC2 keys, a TOTP seed, a certificate. blob: encrypted.
+
+    access_hash: SHA-256 of the access key of EC2 keys, by which they are found.
+    """
 
     __tablename__ = "credential"
 
@@ -17,6 +20,7 @@ class Credential(Extra, Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("identity_user.id", ondelete="CASCADE"), index=True)
     project_id: Mapped[str | None] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
     type: Mapped[str] = mapped_column(String(NAME_CHARS))
+    access_hash: Mapped[str | None] = mapped_column(String(ID_CHARS), unique=True)
     blob: Mapped[bytes] = mapped_column(LargeBinary)
 
 

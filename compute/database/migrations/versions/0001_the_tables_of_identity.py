@@ -329,6 +329,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.String(length=64), nullable=False),
         sa.Column("project_id", sa.String(length=64), nullable=True),
         sa.Column("type", sa.String(length=255), nullable=False),
+        sa.Column("access_hash", sa.String(length=64), nullable=True),
         sa.Column("blob", sa.LargeBinary(), nullable=False),
         sa.Column("extra", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -338,6 +339,7 @@ def upgrade() -> None:
             ["user_id"], ["identity_user.id"], name=op.f("fk_credential_user_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_credential")),
+        sa.UniqueConstraint("access_hash", name=op.f("uq_credential_access_hash")),
     )
     with op.batch_alter_table("credential", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_credential_user_id"), ["user_id"], unique=False)

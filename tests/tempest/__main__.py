@@ -1,0 +1,140 @@
+"""Run Tempest against a fresh `atoll up --cloud`, and hold its result against the list of what may fail.
+
+`make tempest` installs Tempest into `.venv-tempest` and calls this; arguments go to `tempest run`. Tests
+in `expected.txt` (name, then the reason) may fail; any other failure, and any of these that passes
+now, is an error.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from tests.api.store import RunningStore, clean_environment, free_port, start_store
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+ENVIRONMENT: Final = REPOSITORY / ".venv-tempest" / "bin"
+EXPECTED: Final = Path(__file__).with_name("expected.txt")
+PASSWORD: Final = "tempest-admin-password"  # noqa: S105 - of a store that lives as long as this run
+DEFAULT_TESTS: Final = r"^tempest\.api\.identity\."
+LOCKOUT_ATTEMPTS: Final = 2
+LOCKOUT_S: Final = 5
+HISTORY: Final = 2
+
+
+def configuration(cloud_port: int, store: RunningStore) -> str:
+    """tempest.conf for the services that there are."""
+    url = f"http://127.0.0.1:{cloud_port}/identity"
+    return f"""
+[DEFAULT]
+log_file = tempest.log
+[auth]
+use_dynamic_credentials = true
+admin_username = admin
+admin_password = {PASSWORD}
+admin_project_name = admin
+admin_domain_name = Default
+tempest_roles = member
+[identity]
+uri_v3 = {url}/v3
+auth_version = v3
+region = RegionOne
+default_domain_id = default
+user_lockout_failure_attempts = {LOCKOUT_ATTEMPTS}
+user_lockout_duration = {LOCKOUT_S}
+user_unique_last_password_count = {HISTORY}
+[identity-feature-enabled]
+api_v3 = true
+trust = true
+security_compliance = true
+domain_specific_drivers = true
+project_tags = true
+application_credentials = true
+access_rules = true
+external_idp = false
+[service_available]
+cinder = false
+glance = false
+neutron = false
+nova = false
+swift = true
+[oslo_concurrency]
+lock_path = {store.folder}/locks
+"""
+
+
+def run(arguments: list[str], python: Path) -> int:
+    """Tempest's whole run; its exit status."""
+    with tempfile.TemporaryDirectory(prefix="atoll-tempest-") as folder:
+        work = Path(folder)
+        (work / "store").mkdir()
+        port = free_port()
+        with start_store(
+            work / "store",
+            environment={"ATOLL_ADMIN_PASSWORD": PASSWORD},
+            cloud=True,
+            cloud_port=port,
+            identity_lockout_attempts=LOCKOUT_ATTEMPTS,
+            identity_lockout_s=LOCKOUT_S,
+            identity_password_history=HISTORY,
+        ) as store:
+            return _tempest(arguments, python, work, configuration(port, store))
+
+
+def _tempest(arguments: list[str], python: Path, work: Path, config: str) -> int:
+    environment = clean_environment()
+    environment["PATH"] = f"{python}:{environment['PATH']}"
+    workspace = work / "workspace"
+    subprocess.run(
+        [python / "tempest", "init", str(workspace), "--workspace-path", str(work / "workspaces.yaml")],
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    (workspace / "etc" / "tempest.conf").write_text(config)
+    command = [python / "tempest", "run", "--workspace-path", str(work / "workspaces.yaml")]
+    status = subprocess.run([*command, *arguments], cwd=workspace, env=environment, check=False)
+    listed = subprocess.run(
+        [python / "stestr", "failing", "--list"],
+        cwd=workspace,
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    lines = listed.stdout.decode().split()
+    failed = {name.partition("[")[0] for name in lines if name.startswith(("tempest.", "setUpClass"))}
+    return _judge(failed, status.returncode, filtered=bool(arguments))
+
+
+def expected_failures() -> dict[str, str]:
+    """Names of tests that may fail, with the reason."""
+    lines = EXPECTED.read_text().splitlines()
+    pairs = (line.partition(" ") for line in lines if line and not line.startswith("#"))
+    return {name: reason.strip() for name, _, reason in pairs}
+
+
+def _judge(failed: set[str], status: int, *, filtered: bool) -> int:
+    expected = expected_failures()
+    surprises = failed - set(expected)
+    better = set() if filtered else set(expected) - failed
+    for name in sorted(surprises):
+        print(f"failed, and should not: {name}")
+    for name in sorted(better):
+        print(f"passes now, remove it from {EXPECTED.name}: {name}")
+    return 1 if surprises or better or (status and not failed) else 0
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--environment", type=Path, default=ENVIRONMENT, help="where tempest is")
+    known, arguments = parser.parse_known_args()
+    os.environ.pop("OS_TEST_PATH", None)
+    return run(arguments or ["--regex", DEFAULT_TESTS, "--concurrency", "2"], known.environment)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
