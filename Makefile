@@ -8,6 +8,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TEMPEST_VENV := .venv-tempest
+TEMPEST := 47.0.0
 JOBS ?= 2
 ARGS ?=
 SEEDS ?= 50
@@ -45,6 +47,12 @@ sim: $(VENV)/.dev ## simulate whole clusters with faults: SEEDS=50 of them, or o
 sim-mutants: $(VENV)/.dev ## put bugs back one by one: each must make one of SEEDS seeds fail
 	@$(BIN)/python -m tests.sim --seeds $(SEEDS) --mutants $(ARGS)
 
+tempest: $(VENV)/.dev ## run Tempest's tests of what the add-on has; ARGS go to tempest run
+	@test -x $(TEMPEST_VENV)/bin/tempest || { echo "installing Tempest into $(TEMPEST_VENV)"; \
+	  $(PYTHON) -m venv $(TEMPEST_VENV); \
+	  $(TEMPEST_VENV)/bin/pip --disable-pip-version-check --quiet --no-input install tempest==$(TEMPEST); }
+	@$(BIN)/python -m tests.tempest $(ARGS)
+
 crash: $(VENV)/.dev ## cut a device's power at every moment, and look at every state of its disk; takes long
 	@ATOLL_CRASH_IMAGES=all $(BIN)/pytest -n $(JOBS) --timeout 7200 tests/crash $(ARGS)
 
@@ -67,17 +75,18 @@ $(BIN)/python:
 
 $(VENV)/.store: pyproject.toml requirements.lock | $(BIN)/python
 	@echo "installing the store into $(VENV)"
-	@$(PIP) install --constraint requirements.lock --editable .
+	@$(PIP) install --constraint requirements.lock --editable '.[cloud]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml requirements.lock | $(BIN)/python
 	@echo "installing the store and its tests into $(VENV)"
-	@$(PIP) install --constraint requirements.lock --editable '.[dev]'
+	@$(PIP) install --constraint requirements.lock --editable '.[dev,cloud]'
 	@touch $@ $(VENV)/.store
 
 clients:
 	@missing=''; for name in $(CLIENTS); do command -v "$$name" >/dev/null || missing="$$missing $$name"; done; \
 	command -v ip >/dev/null && command -v tc >/dev/null || missing="$$missing iproute2"; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing$$missing"; apt-get update -qq; \
@@ -87,4 +96,4 @@ clients:
 	  fi; \
 	fi
 
-.PHONY: help up cluster test check bench sim sim-mutants crash lock clients
+.PHONY: help up cluster test check bench sim sim-mutants tempest crash lock clients

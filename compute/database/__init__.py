@@ -1,1 +1,1 @@
-"""The add-on's state: engine, transactions, threads, migrations. Tables are in their rooms' `models`."""
+"""The add-on's state: engine, transactions, threads, migrations. Tables are in the rooms' `models`."""

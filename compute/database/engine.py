@@ -3,10 +3,11 @@
 Sessions are synchronous and run on a few threads. Measured against asynchronous engines with the
 queries of a token's validation on 2 cores: see ARCHITECTURE.md.
 
-A *read* sees one snapshot. A *write* is alone in its room from its first statement to its commit: SQLite
-has one writer anyway (BEGIN IMMEDIATE), on PostgreSQL an advisory lock gives the same to all processes of
-all hosts. So "look, then change" is safe, and the constraints guard what is said to be unique. What
-is slow (hashing, calls elsewhere) is done before. Each write raises its room's number (`Change`).
+A *read* sees one snapshot. A *write* is alone in its room from its first statement to its commit:
+SQLite has one writer anyway (BEGIN IMMEDIATE), on PostgreSQL an advisory lock gives the same to all
+processes of all hosts. So "look, then change" is safe, and the constraints guard what is said to be
+unique. What is slow (hashing, calls elsewhere) is done before. Each write raises its room's number
+(`Change`).
 """
 
 import asyncio
@@ -36,7 +37,7 @@ Result = TypeVar("Result")
 
 
 class DatabaseAway(Exception):
-    """The database can't be reached, is locked for too long, or lost the connection. Try again later."""
+    """The database can't be reached, is locked for too long, or was lost. Try again later."""
 
 
 class NotUnique(Exception):
@@ -169,7 +170,7 @@ def _sqlite(url: str, threads: int) -> Engine:
 
 
 def _private_file(path: str) -> None:
-    """Make the file with mode 0600 before SQLite would make it readable; it copies the mode to its log."""
+    """Make the file with mode 0600 before SQLite makes it readable; it copies the mode to its log."""
     os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 

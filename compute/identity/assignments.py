@@ -21,7 +21,7 @@ class Grant(NamedTuple):
         who = f"u{self.user_id}" if self.user_id else f"g{self.group_id}"
         return f"{who} {self.project_id or 'system'} {role_id} {'i' if self.inherited else 'd'}"
 
-    def query(self) -> Select[tuple[Assignment]]:
+    def query(self) -> Select[Assignment]:
         """All of these, whatever the role."""
         return select(Assignment).where(
             Assignment.user_id == self.user_id

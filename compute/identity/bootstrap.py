@@ -1,5 +1,6 @@
-"""The first domain, project, roles, administrator and catalog: made where they are missing, kept where not."""
+"""The first domain, project, roles, administrator and catalog: made where missing, kept where not."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -54,7 +55,7 @@ def bootstrap(
     with identity.database.write("identity") as session:
         _domain(session)
         roles = {name: _role(session, identity, name) for name in ROLES}
-        for prior, implied in zip(CHAIN, CHAIN[1:], strict=False):
+        for prior, implied in itertools.pairwise(CHAIN):
             if session.get(Implication, (roles[prior], roles[implied])) is None:
                 session.add(Implication(prior_id=roles[prior], implied_id=roles[implied]))
         for user_name, project_name, role in (

@@ -123,8 +123,8 @@ def remove_project(session: Session, row: Project) -> None:
     """Raises Forbidden for one that has projects below it."""
     if effective.below(session, [row.id]):
         raise Forbidden(
-            f"Cannot delete the project {row.id} since it is not a leaf in the hierarchy. Use the cascade"
-            " option if you want to delete a whole subtree."
+            f"Cannot delete the project {row.id} since it is not a leaf in the hierarchy. Use the"
+            " cascade option if you want to delete a whole subtree."
         )
     session.delete(row)
 

@@ -1,4 +1,4 @@
-"""The signatures of EC2 and S3 requests (AWS's versions 0 to 4), computed from what a service hands over."""
+"""The signatures of EC2 and S3 requests (AWS's versions 0 to 4), computed from what a service tells."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ def v4_key(secret: str, date: str, region: str, service: str) -> bytes:
 
 
 def signature_fits(secret: str, text: bytes, given: str) -> bool:
-    """Whether it is the signature of this string to sign: of version 4 if it says so, else of version 1."""
+    """Whether it is the signature of this string to sign: of version 4 if it says so, else 1."""
     lines = text.decode("utf-8", "replace").split("\n")
     if lines[0] == V4 and len(lines) >= 4:
         scope = lines[2].split("/")

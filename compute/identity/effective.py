@@ -53,7 +53,7 @@ def ancestors(session: Session, project: Project) -> list[Project]:
     return found
 
 
-def _whose(user_id: str) -> Select[tuple[str]]:
+def _whose(user_id: str) -> Select[str]:
     groups = select(Membership.group_id).where(Membership.user_id == user_id)
     return select(Assignment.role_id).where(
         or_(Assignment.user_id == user_id, Assignment.group_id.in_(groups))
@@ -95,7 +95,7 @@ def reachable(session: Session, user_id: str) -> tuple[list[Project], list[Proje
         )
     ).all()
     direct = {target for target, inherited in rows if not inherited}
-    roots = {target for target, inherited in rows if inherited}
+    roots = {target for target, inherited in rows if inherited and target}
     ids = direct | below(session, roots)
     found = session.scalars(select(Project).where(Project.id.in_(ids), Project.enabled)).all()
     domains = {row.domain_id for row in found if row.domain_id}

@@ -1,4 +1,4 @@
-"""OAuth 1.0a (RFC 5849), as far as Keystone uses it: HMAC-SHA1 signatures, request and access tokens."""
+"""OAuth 1.0a (RFC 5849), as far as Keystone uses it: HMAC-SHA1, request and access tokens."""
 
 import base64
 import hashlib
@@ -53,7 +53,7 @@ def signature(text: str, consumer_secret: str, token_secret: str) -> str:
 
 
 def verified(identity: Identity, request: Request, token_secret: str = "") -> dict[str, str]:
-    """The header's parameters, if its signature is right and was not used before. Raises Unauthorized."""
+    """The header's parameters, if its signature is right and new. Raises Unauthorized."""
     given = header_parameters(request.headers.get("Authorization", ""))
     if given.get("oauth_signature_method") != "HMAC-SHA1" or "oauth_consumer_key" not in given:
         raise unauthorized()

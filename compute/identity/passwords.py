@@ -40,7 +40,7 @@ def fits(kept: str | None, password: str) -> bool:
 
 
 def quick_hash(secret: str) -> str:
-    """Of a secret that we made ourselves from many random bits: nobody can guess it, so it may be fast."""
+    """Of a secret of many random bits that we made: nobody can guess it, so it may be fast."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

@@ -1,6 +1,6 @@
 """The five verbs that most resources have in the same form: create, list, show, update, delete.
 
-A `Resource` says what is its own: tables, schemas, how it looks, what it needs before a change. The rules
+A `Resource` says what is its own: tables, schemas, how it looks, what a change needs. The rules
 (`identity:create_region`, …), the routes and the shape of the answers follow from its name.
 """
 
@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, inspect, select
 from sqlalchemy.orm import Session
 
 from compute.database.base import Base
@@ -112,7 +112,7 @@ class Resource(Generic[Row]):
             rows = session.scalars(self.filtered(call, select(self.model))).all()
             return call.listed(self.many, [self.shown(call, session, row) for row in rows])
 
-    def filtered(self, call: Call, query: Select[tuple[Row]]) -> Select[tuple[Row]]:
+    def filtered(self, call: Call, query: Select[Row]) -> Select[Row]:
         """A query with the request's filters, in a fixed order, bounded."""
         for name in self.filters:
             column = getattr(self.model, name)
@@ -125,7 +125,7 @@ class Resource(Generic[Row]):
             for how in COMPARISONS:
                 if (part := call.query(f"{name}__{how}")) is not None:
                     query = query.where(getattr(column, how)(part, autoescape=True))
-        query = query.order_by(*self.model.__table__.primary_key.columns)
+        query = query.order_by(*inspect(self.model).primary_key)
         return query.limit(call.identity.settings.list_max)
 
     def show(self, call: Call) -> Answer:

@@ -1,4 +1,4 @@
-"""The default rules of identity, by upstream's names: facts of its API, which operators' files override."""
+"""The default rules of identity, by upstream's names: which operators' files override."""
 
 from typing import Final
 
@@ -19,7 +19,8 @@ _BASE: Final = (
     Rule("service_admin_or_token_subject", "rule:service_or_admin or rule:token_subject"),
     Rule(
         "domain_managed_target_role",
-        "'manager':%(target.role.name)s or 'member':%(target.role.name)s or 'reader':%(target.role.name)s",
+        "'manager':%(target.role.name)s or 'member':%(target.role.name)s"
+        " or 'reader':%(target.role.name)s",
     ),
 )
 
@@ -72,9 +73,11 @@ _DOMAIN_READER: Final = (
     "(role:reader and domain_id:%(target.domain_id)s and not None:%(target.domain_id)s)"
 )
 _BOTH_DOMAINS: Final = (
-    "(role:{role} and domain_id:%(target.user.domain_id)s and domain_id:%(target.project.domain_id)s) or "
+    "(role:{role} and domain_id:%(target.user.domain_id)s"
+    " and domain_id:%(target.project.domain_id)s) or "
     "(role:{role} and domain_id:%(target.user.domain_id)s and domain_id:%(target.domain.id)s) or "
-    "(role:{role} and domain_id:%(target.group.domain_id)s and domain_id:%(target.project.domain_id)s) or "
+    "(role:{role} and domain_id:%(target.group.domain_id)s"
+    " and domain_id:%(target.project.domain_id)s) or "
     "(role:{role} and domain_id:%(target.group.domain_id)s and domain_id:%(target.domain.id)s)"
 )
 _ROLE_OF_DOMAIN: Final = "(domain_id:%(target.role.domain_id)s or None:%(target.role.domain_id)s)"
@@ -140,7 +143,8 @@ RULES: Final = (
     ),
     # domains and their configuration
     *_rules(
-        f"{_READER} or token.domain.id:%(target.domain.id)s or token.project.domain.id:%(target.domain.id)s",
+        f"{_READER} or token.domain.id:%(target.domain.id)s"
+        " or token.project.domain.id:%(target.domain.id)s",
         ALL_SCOPES,
         "get_domain",
     ),
@@ -178,7 +182,8 @@ RULES: Final = (
         "list_users",
     ),
     *_rules(
-        f"{_SEES} or (role:reader and domain_id:%(target.user.domain_id)s) or user_id:%(target.user.id)s",
+        f"{_SEES} or (role:reader and domain_id:%(target.user.domain_id)s)"
+        " or user_id:%(target.user.id)s",
         ALL_SCOPES,
         "list_user_projects",
     ),

@@ -16,7 +16,7 @@ from compute.server.errors import ApiError, Conflict, NotFound, Unauthorized, Un
 from compute.server.request import Answer, Request, json_answer
 from compute.server.routes import Route, RouteTable
 
-TOKEN_HEADER: Final = "X-Auth-Token"
+TOKEN_HEADER: Final = "X-Auth-Token"  # noqa: S105 - a name
 SUBJECT_HEADER: Final = "X-Subject-Token"
 ACCESS_RULES_HEADER: Final = "OpenStack-Identity-Access-Rules"
 TOKENS_PATH: Final = "/v3/auth/tokens"

@@ -1,4 +1,4 @@
-"""Decides a rule for a caller and a target. Defaults are in code, a file of the operator's overrides them.
+"""Decides a rule for a caller and a target. Defaults are in code, operators' files override.
 
 Targets are flat: `target.user.domain_id`. The file (`<service>.yaml`) is read anew when it changes.
 """
@@ -15,7 +15,7 @@ ALL_SCOPES: Final = ("system", "domain", "project")
 
 
 class Rule(NamedTuple):
-    """A rule's default. check: in oslo.policy's language. scopes: of the tokens it takes, () for any."""
+    """A rule's default. check: in oslo.policy's language. scopes: of tokens it takes, () for any."""
 
     name: str
     check: str

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from aiohttp import web
+from multidict import MultiDict, MultiDictProxy
 
 from compute.server.errors import ApiError, BadRequest, TooLarge
 from compute.server.request import Answer, Request
@@ -72,7 +73,7 @@ class CloudApp:
         return Request(
             http.method,
             http.path.removeprefix(prefix) or "/",
-            http.query,
+            MultiDictProxy(MultiDict(http.query)),
             http.headers,
             body,
             f"{http.scheme}://{http.host}{prefix}",

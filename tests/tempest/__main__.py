@@ -1,8 +1,8 @@
-"""Run Tempest against a fresh `atoll up --cloud`, and hold its result against the list of what may fail.
+"""Run Tempest against a fresh `atoll up --cloud`, and hold the result against what may fail.
 
-`make tempest` installs Tempest into `.venv-tempest` and calls this; arguments go to `tempest run`. Tests
-in `expected.txt` (name, then the reason) may fail; any other failure, and any of these that passes
-now, is an error.
+`make tempest` installs Tempest into `.venv-tempest` and calls this; arguments go to `tempest run`.
+Tests in `expected.txt` (name, then the reason) may fail; any other failure, and any of these that
+passes now, is an error.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from tests.api.store import RunningStore, clean_environment, free_port, start_st
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 ENVIRONMENT: Final = REPOSITORY / ".venv-tempest" / "bin"
 EXPECTED: Final = Path(__file__).with_name("expected.txt")
-PASSWORD: Final = "tempest-admin-password"  # noqa: S105 - of a store that lives as long as this run
+PASSWORD: Final = "tempest-admin-password"
 DEFAULT_TESTS: Final = r"^tempest\.api\.identity\."
 LOCKOUT_ATTEMPTS: Final = 2
 LOCKOUT_S: Final = 5
@@ -89,13 +89,19 @@ def _tempest(arguments: list[str], python: Path, work: Path, config: str) -> int
     environment["PATH"] = f"{python}:{environment['PATH']}"
     workspace = work / "workspace"
     subprocess.run(
-        [python / "tempest", "init", str(workspace), "--workspace-path", str(work / "workspaces.yaml")],
+        [
+            str(python / "tempest"),
+            "init",
+            str(workspace),
+            "--workspace-path",
+            f"{work}/workspaces.yaml",
+        ],
         env=environment,
         check=True,
         stdout=subprocess.DEVNULL,
     )
     (workspace / "etc" / "tempest.conf").write_text(config)
-    command = [python / "tempest", "run", "--workspace-path", str(work / "workspaces.yaml")]
+    command = [str(python / "tempest"), "run", "--workspace-path", f"{work}/workspaces.yaml"]
     status = subprocess.run([*command, *arguments], cwd=workspace, env=environment, check=False)
     listed = subprocess.run(
         [python / "stestr", "failing", "--list"],

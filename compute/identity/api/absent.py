@@ -1,4 +1,4 @@
-"""What Keystone has and this server has not: said with 501, so that nobody looks for a fault of theirs."""
+"""What Keystone has and this server has not: said with 501, so that nobody looks for a fault."""
 
 from compute.identity.call import Call
 from compute.server.errors import Absent

@@ -83,8 +83,8 @@ def check_delegates(call: Call) -> None:
     """Restricted application credentials make no further ones. Raises Forbidden."""
     if not call.actor.delegates:
         raise Forbidden(
-            "You are not authorized to perform the requested action: Using method 'application_credential'"
-            " is not allowed for managing additional application credentials."
+            "You are not authorized to perform the requested action: Using method"
+            " 'application_credential' is not allowed for managing additional application credentials."
         )
 
 
@@ -107,8 +107,8 @@ def _roles(session: Session, call: Call, wanted: Any, project_id: str) -> list[s
         if not found:
             raise BadRequest(
                 "Invalid application credential: Could not find role assignment with role:"
-                f" {named.get('id') or named.get('name')}, user or group: {call.actor.user_id}, project,"
-                f" domain, or system: {project_id}."
+                f" {named.get('id') or named.get('name')}, user or group: {call.actor.user_id},"
+                f" project, domain, or system: {project_id}."
             )
         ids.append(found[0].id)
     return list(dict.fromkeys(ids))
@@ -131,8 +131,8 @@ def create(call: Call) -> Answer:
     expires_us = parse(fields["expires_at"]) if fields.get("expires_at") else None
     if expires_us is not None and expires_us <= identity.now_us():
         raise BadRequest(
-            "The 'expires_at' must not be before now. The server could not comply with the request since it"
-            " is either malformed or otherwise incorrect. The client is assumed to be in error."
+            "The 'expires_at' must not be before now. The server could not comply with the request"
+            " since it is either malformed or otherwise incorrect. The client is assumed to be in error."
         )
     with call.write() as session:
         _check_name_free(session, user_id, fields["name"])

@@ -65,7 +65,8 @@ def _remove_region(_call: Call, session: Session, row: Region) -> None:
         found += level
     if session.scalars(select(Endpoint.id).where(Endpoint.region_id.in_(found))).first():
         raise Forbidden(
-            f"Unable to delete region {row.id} because it or its child regions have associated endpoints."
+            f"Unable to delete region {row.id} because it or its child regions have"
+            " associated endpoints."
         )
     for ident in reversed(found):
         session.delete(session.get_one(Region, ident))

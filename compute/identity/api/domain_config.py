@@ -82,7 +82,8 @@ def _check(call: Call, config: Any, *, known_only: bool) -> None:
         for option in options:
             if option not in known.get(group, {}):
                 raise Forbidden(
-                    f"Invalid domain specific configuration: option {option} in group {group} is not supported."
+                    f"Invalid domain specific configuration: option {option} in group {group} is not"
+                    " supported."
                 )
 
 

@@ -1,4 +1,4 @@
-"""Giving and taking roles: on projects, domains and the system, to users and groups, inherited or not."""
+"""Giving and taking roles: on projects, domains and the system, to users and groups, inherited too."""
 
 import functools
 from collections.abc import Callable
@@ -78,7 +78,8 @@ def _check_role(session: Session, grant: Grant, role_id: str) -> None:
     target = session.get(Project, grant.project_id)
     if target is not None and role.domain_id not in (target.id, target.domain_id):
         raise Forbidden(
-            f"You are not authorized to perform the requested action: assign the role {role_id} of another domain."
+            f"You are not authorized to perform the requested action: assign the role {role_id}"
+            " of another domain."
         )
 
 
@@ -117,8 +118,8 @@ def _missing(call: Call) -> NotFound:
     who = path.get("user_id") or path.get("group_id")
     where = path.get("project_id") or path.get("domain_id") or "system"
     return NotFound(
-        f"Could not find role assignment with role: {path['role_id']}, user or group: {who}, project, domain,"
-        f" or system: {where}."
+        f"Could not find role assignment with role: {path['role_id']}, user or group: {who}, project,"
+        f" domain, or system: {where}."
     )
 
 

@@ -34,7 +34,7 @@ _LIMIT = {
 }
 _FLAT = {
     "name": "flat",
-    "description": "Limit enforcement and validation does not take project hierarchy into consideration.",
+    "description": "Limits do not take the hierarchy of projects into consideration.",
 }
 
 
@@ -79,7 +79,8 @@ def _change_registered(
 def _check_unused(session: Session, row: RegisteredLimit, verb: str) -> None:
     if session.scalars(select(Limit.id).where(Limit.registered_limit_id == row.id)).first():
         raise Forbidden(
-            f"Unable to {verb} registered limit {row.id} because there are project limits associated with it."
+            f"Unable to {verb} registered limit {row.id} because there are project limits"
+            " associated with it."
         )
 
 

@@ -42,7 +42,7 @@ _OWN = ("domain_id", "parent_id", "is_domain", "tags")
 
 
 def domain_for(call: Call, session: Session, fields: dict[str, Any]) -> str:
-    """The domain of what is made: as given, of the parent, or of the caller's scope. Raises BadRequest."""
+    """The domain of what is made: as given, the parent's, or the scope's. Raises BadRequest."""
     if fields.get("domain_id"):
         return str(fields["domain_id"])
     parent = session.get(Project, fields["parent_id"]) if fields.get("parent_id") else None
@@ -118,7 +118,7 @@ class _Projects(Resource[Project]):
             rows = session.scalars(query).all()
             return call.listed("projects", [self.shown(call, session, row) for row in rows])
 
-    def _query(self, call: Call, domain_id: str | None) -> Select[tuple[Project]]:
+    def _query(self, call: Call, domain_id: str | None) -> Select[Project]:
         query = select(Project).where(Project.is_domain.is_(call.flag("is_domain")))
         if domain_id:
             query = query.where(Project.domain_id == domain_id)
@@ -165,7 +165,7 @@ def _subtree(session: Session, project_id: str) -> dict[str, Any] | None:
     return {child: _subtree(session, child) for child in children} or None
 
 
-def tagged(call: Call, query: Select[tuple[Project]]) -> Select[tuple[Project]]:
+def tagged(call: Call, query: Select[Project]) -> Select[Project]:
     """The tag filters: tags (all of them), tags-any, not-tags (not all), not-tags-any."""
 
     def having(tag: str) -> Any:

@@ -35,11 +35,11 @@ def _all(session: Session) -> list[Row]:
 
 
 def _expanded(session: Session, rows: list[Row]) -> Iterator[Row]:
-    """Groups become their users, inherited roles those of the projects below, implied roles are added."""
+    """Groups become their users, inherited roles go to the projects below, implied ones are added."""
     rules = effective.implication_rules(session)
     members: dict[str, list[str]] = {}
-    for user_id, group_id in session.execute(select(Membership.user_id, Membership.group_id)):
-        members.setdefault(group_id, []).append(user_id)
+    for member, group in session.execute(select(Membership.user_id, Membership.group_id)):
+        members.setdefault(group, []).append(member)
     special = set(session.scalars(select(Role.id).where(Role.domain_id.is_not(None))))
     for row in rows:
         targets: list[tuple[str | None, str | None]] = [(row.project_id, None)]

@@ -63,7 +63,8 @@ def _immutable(row: Role, fields: dict[str, Any]) -> None:
     releases = (fields.get("options") or {"immutable": True}).get("immutable")
     if row.options.get("immutable") and (releases or set(fields) != {"options"}):
         raise Forbidden(
-            f"You are not authorized to perform the requested action: change role {row.id}, which is immutable."
+            f"You are not authorized to perform the requested action: change role {row.id},"
+            " which is immutable."
         )
 
 

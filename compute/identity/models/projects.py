@@ -53,7 +53,7 @@ class DomainSetting(Base):
 
 
 class RegisteredLimit(Base):
-    """The limit of a service's resource for all who have none of their own. region_id "": every region."""
+    """The limit of a service's resource for all who have none of their own."""
 
     __tablename__ = "registered_limit"
     __table_args__ = (UniqueConstraint("service_id", "region_key", "resource_name"),)

@@ -1,7 +1,7 @@
 """How a user proves to be one: by password, token, one-time password or application credential.
 
-Each method answers `Proof` or raises Unauthorized, saying no more than a stranger may know. What is slow
-(hashing) happens between transactions.
+Each method answers `Proof` or raises Unauthorized, saying no more than strangers may know. What is
+slow (hashing) happens between transactions.
 """
 
 import base64

@@ -29,7 +29,7 @@ Id = Any
 
 
 class Payload(msgspec.Struct, frozen=True, array_like=True):
-    """scope: "", project, domain, system. audit_ids: the token's own, then that of its chain's first."""
+    """scope: "", project, domain, system. audit: the token's own id, then that of its chain's first."""
 
     version: int
     user: Id

@@ -48,7 +48,8 @@ class Standing(NamedTuple):
         scope = self.payload.scope
         project = self.project if scope == "project" else None
         domain = self.project if scope == "domain" else None
-        trust, token = self.trust, {}
+        token: dict[str, Any] = {}
+        trust = self.trust
         if domain is not None:
             token = {"domain": {"id": domain.id}}
         elif project is not None:
