@@ -1,8 +1,9 @@
 """`atoll cloud`: the add-on's first user, catalog and token keys; and how `atoll up --cloud` runs it.
 
-`init` is run by `atoll up --cloud` by itself. It makes what is missing and changes nothing else, so it may
-be run again at any time. The administrator's password is made up, or taken from ATOLL_ADMIN_PASSWORD; it
-is printed once, when it is set, and kept in the files that the `openstack` command reads.
+`init` is run by `atoll up --cloud` by itself. It makes what is missing and changes nothing else, so it
+may be run again at any time. The administrator's password is made up, or taken from
+ATOLL_ADMIN_PASSWORD; it is printed once, when it is set, and kept in the files that the `openstack`
+command reads.
 
 Exit status: 0 done, 1 a clear reason on standard error, 2 wrong usage.
 """

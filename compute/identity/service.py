@@ -34,6 +34,7 @@ class IdentityService:
         self._routes: RouteTable[Handler] = RouteTable(Route(*row) for row in ROUTES)
         self._number = ChangeNumber(identity.database, ROOM)
         self._validated = ValidatedTokens()
+        self._seen = -1
 
     async def answer(self, request: Request) -> Answer:
         """The answer, refusals included."""
@@ -90,6 +91,9 @@ class IdentityService:
         if not token:
             return None
         number = await self._number.now()
+        if number != self._seen:
+            self._seen = number
+            self._identity.keys.forget()
         known = self._validated.get(token, number, self._identity.now_us())
         if known is None:
             known = await self._identity.database.run(lambda: self._look_up(token))

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from compute.identity import effective
 from compute.identity.call import Call
-from compute.identity.errors import duplicate, not_found
+from compute.identity.errors import MALFORMED, duplicate, not_found
 from compute.identity.instants import parse, text_of
 from compute.identity.models.access import (
     AccessRule,
@@ -130,10 +130,7 @@ def create(call: Call) -> Answer:
         kept = quick_hash(secret)
     expires_us = parse(fields["expires_at"]) if fields.get("expires_at") else None
     if expires_us is not None and expires_us <= identity.now_us():
-        raise BadRequest(
-            "The 'expires_at' must not be before now. The server could not comply with the request"
-            " since it is either malformed or otherwise incorrect. The client is assumed to be in error."
-        )
+        raise BadRequest(f"The 'expires_at' must not be before now. {MALFORMED}")
     with call.write() as session:
         _check_name_free(session, user_id, fields["name"])
         row = ApplicationCredential(

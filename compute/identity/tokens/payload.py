@@ -121,6 +121,10 @@ class TokenKeys:
             raise BadToken
         return payload
 
+    def forget(self) -> None:
+        """Read the keys anew before the next token: something in identity has changed."""
+        self._fernet = None
+
     def _rotated(self) -> bool:
         with self._database.read() as session:
             return set(session.scalars(select(TokenKey.number))) != set(self._numbers)
