@@ -64,6 +64,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     cluster_ca: str = ""
     cluster_certificate: str = ""
     cluster_key: str = ""
+    keystone_url: str = ""
+    keystone_user: str = "atoll"
+    keystone_project: str = "service"
+    keystone_domain: str = "Default"
+    keystone_password_file: str = ""
     cloud: bool = False
     cloud_listen: str = "127.0.0.1"
     cloud_port: int = 5000
@@ -174,6 +179,7 @@ _PATHS: Final = (
     "cluster_ca",
     "cluster_certificate",
     "cluster_key",
+    "keystone_password_file",
 )
 
 

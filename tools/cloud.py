@@ -9,7 +9,6 @@ Exit status: 0 done, 1 a clear reason on standard error, 2 wrong usage.
 """
 
 import argparse
-import hmac
 import logging
 import os
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from runtime.config import Config, load
 from runtime.errors import AtollError
 from runtime.randomness import SystemRandomness
 from tools.formatted import write_synced
+from tools.keystone import service_password
 
 ADMIN_PASSWORD_VARIABLE: Final = "ATOLL_ADMIN_PASSWORD"  # noqa: S105 - the name of one, not a secret
 CLOUD_NAME: Final = "atoll"
@@ -63,11 +63,6 @@ def openrc_path(config: Config) -> str:
 def clouds_path(config: Config) -> str:
     """What `openstack --os-cloud atoll` reads, named by OS_CLIENT_CONFIG_FILE."""
     return os.path.join(config.data, "clouds.yaml")
-
-
-def service_password(secret: bytes) -> str:
-    """The password of the store's own user at identity: every node makes the same of its secret."""
-    return hmac.digest(secret, b"atoll cloud service user v1", "sha256").hex()[:40]
 
 
 def cloud_config(config: Config, secret: bytes) -> Any:

@@ -15,6 +15,7 @@ from typing import Final
 
 import uvloop
 
+from proxy.auth.keystone import Keystone
 from proxy.auth.user_file import FileUsers
 from proxy.cluster.settle import Settler
 from proxy.core.breaker import State as BreakerState
@@ -23,6 +24,7 @@ from proxy.core.placement import Placement
 from proxy.core.rows import Rows
 from proxy.core.store import CoreStore
 from proxy.door import Door
+from proxy.keystone_transport import HttpTransport
 from proxy.repair import ring_change
 from proxy.repair.ring_change import RingChange
 from proxy.repair.runner import Runner
@@ -46,6 +48,7 @@ from tools.changing import Changing
 from tools.control import Control
 from tools.data import Data, device_paths
 from tools.joining import Doors, Joined, Joining
+from tools.keystone import keystone_of
 from tools.pauses import Pauses
 from tools.peers import is_own
 from tools.public_port import listen
@@ -162,7 +165,7 @@ class _Worker:
         cluster.adoption.on_adopted.append(go_on)
         repair.start()
         errands.keep("follow the ring", cluster.follower.run)
-        door = self._door(store)
+        door = self._door(store, self._keystone(stack))
         reporter = self._reporter(cluster, store, repair)
         reporter.admission = door.admission.status
         elsewhere = cluster.peers.elsewhere
@@ -312,10 +315,26 @@ class _Worker:
         cluster.service.own_report = reporter.report_bytes
         return reporter
 
-    def _door(self, store: CoreStore) -> Door:
+    def _keystone(self, stack: contextlib.AsyncExitStack) -> Keystone | None:
+        """Who knows the tokens that are not TempAuth's, if anyone."""
+        found = keystone_of(self._config, self._data.secret)
+        if found is None:
+            return None
+        transport = HttpTransport(found.url)
+        stack.push_async_callback(transport.close)
+        return Keystone(transport, found.login)
+
+    def _door(self, store: CoreStore, keystone: Keystone | None) -> Door:
         users = FileUsers(self._data.credentials, self._doors.clock, self._users_problem)
         s3 = S3App(store, users, self._doors.clock, self._config.region, tuple(self._config.domains))
-        swift = SwiftApp(store, users, self._doors.clock, self._data.secret, self._config.storage_url)
+        swift = SwiftApp(
+            store,
+            users,
+            self._doors.clock,
+            self._data.secret,
+            self._config.storage_url,
+            keystone=keystone,
+        )
         return Door(s3, swift, self._telemetry)
 
     def _users_problem(self, problem: Exception) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from compute.database.base import Base
 from compute.identity.call import Call
 from compute.identity.errors import not_found
-from compute.server.errors import BadRequest
+from compute.server.errors import BadRequest, Forbidden
 from compute.server.request import NO_CONTENT, Answer, json_answer
 from compute.server.schema import Schema
 
@@ -34,6 +34,17 @@ def store(row: Any, fields: Mapping[str, Any], columns: Sequence[str]) -> None:
             extra[name] = value
     if hasattr(row, "extra"):
         row.extra = extra
+
+
+def check_mutable(kind: str, row: Any, fields: Mapping[str, Any] | None) -> None:
+    """An immutable row takes no change but the end of that. fields: None to remove it. Raises Forbidden."""
+    if not row.options.get("immutable"):
+        return
+    releases = fields is not None and (fields.get("options") or {}).get("immutable") is not True
+    if not releases or set(fields or ()) != {"options"}:
+        raise Forbidden(
+            f"You are not authorized to perform the requested action: change {kind} {row.id}, which is immutable."
+        )
 
 
 def link(call: Call, plural: str, ident: str) -> dict[str, str]:

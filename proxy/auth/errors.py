@@ -174,6 +174,10 @@ class InvalidToken(AuthError):
         super().__init__(reason)
 
 
+class KeystoneAway(AuthError):
+    """Whose token it is can't be found out now: Keystone does not answer, or not as it should. 503."""
+
+
 class TokenExpired(InvalidToken):
     """A Swift token whose time is over. Swift: 401."""
 

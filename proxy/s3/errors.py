@@ -329,6 +329,7 @@ TABLE: Final[dict[type[Exception], _Teller]] = {
     auth.BadCredentials: _code("AccessDenied"),
     auth.InvalidToken: _code("AccessDenied"),
     auth.TokenExpired: _code("AccessDenied"),
+    auth.KeystoneAway: _retry("ServiceUnavailable"),
     auth.BodyError: _speaking("InvalidRequest"),
     auth.InvalidPayloadHash: _invalid_sha256,
     auth.PayloadHashMismatch: _payload_hash,

@@ -10,7 +10,8 @@ from typing import Final
 
 from aiohttp import web
 
-from proxy.auth.tempauth import TempAuth, login_of
+from proxy.auth.keystone import Keystone
+from proxy.auth.tempauth import TOKEN_PREFIX, TempAuth, login_of
 from proxy.auth.users import UserDirectory
 from proxy.core.contract import Store
 from proxy.core.errors import NoSuchContainer
@@ -57,8 +58,8 @@ class SwiftApp:
     """OpenStack Swift over one store.
 
     token_secret: the cluster's secret for TempAuth tokens. storage_url_base: scheme and authority of
-    storage URLs, "" to take them from each login's Host header. on_fault: told of errors that the table
-    does not have, which are answered with 500.
+    storage URLs, "" to take them from each login's Host header. keystone: whose tokens are taken beside
+    TempAuth's. on_fault: told of errors that the table does not have, which are answered with 500.
     """
 
     def __init__(
@@ -69,11 +70,13 @@ class SwiftApp:
         token_secret: bytes,
         storage_url_base: str = "",
         *,
+        keystone: Keystone | None = None,
         randomness: Randomness | None = None,
         on_fault: Callable[[Exception], None] = log_fault,
     ) -> None:
         self._store = store
         self._tempauth = TempAuth(users, token_secret)
+        self._keystone = keystone
         self._clock = clock
         self._url_base = storage_url_base.rstrip("/")
         self._randomness = randomness or SystemRandomness()
@@ -191,14 +194,20 @@ class SwiftApp:
                 raise method_not_allowed(cors.OBJECT_METHODS)
 
     async def _admit(self, request: SwiftRequest) -> Caller:
-        """Who asks: by a signed URL, a token, or nobody. Raises SwiftError 401, InvalidToken."""
+        """Who asks: by a signed URL, a token, or nobody.
+
+        Raises SwiftError 401, InvalidToken, KeystoneAway.
+        """
         referer = request.headers.get("Referer")
         if tempurl.is_tempurl(request.query):
             return Caller(None, await self._grant(request), referer)
         token = request.header("X-Auth-Token") or request.header("X-Storage-Token")
         if not token:
             return Caller(None, None, referer)
-        return Caller(self._tempauth.verify(token, request.now_ns / 1e9), None, referer)
+        now_s = request.now_ns / 1e9
+        if self._keystone is not None and not token.startswith(TOKEN_PREFIX):
+            return Caller(await self._keystone.user_of(token, now_s), None, referer)
+        return Caller(self._tempauth.verify(token, now_s), None, referer)
 
     async def _grant(self, request: SwiftRequest) -> Grant:
         """What the signed URL allows: by a key of the account, or by one of the container alone."""

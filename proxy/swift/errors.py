@@ -77,6 +77,7 @@ ERRORS: Final[Mapping[type[Exception], ErrorAnswer]] = MappingProxyType(
         auth.BadCredentials: ErrorAnswer(401),
         auth.InvalidToken: ErrorAnswer(401),
         auth.TokenExpired: ErrorAnswer(401),
+        auth.KeystoneAway: ErrorAnswer(503, "Keystone does not answer"),
         auth.InvalidAcl: ErrorAnswer(400, "Invalid ACL"),
         # what only S3's ways of signing and framing can raise
         auth.UnknownAccessKey: _AWS_ONLY,

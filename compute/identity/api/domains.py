@@ -16,7 +16,7 @@ from compute.identity.domains import (
     set_tags,
 )
 from compute.identity.models.projects import Project
-from compute.identity.resource import Resource, store
+from compute.identity.resource import Resource, check_mutable, store
 from compute.server.errors import NotFound
 from compute.server.request import Answer
 from compute.server.schema import BOOLEAN, ID, NAME, TEXT_OR_NULL, Schema, object_of
@@ -51,6 +51,7 @@ def _make(call: Call, session: Session, fields: dict[str, Any]) -> Project:
 
 
 def _change(call: Call, session: Session, row: Project, fields: dict[str, Any]) -> None:
+    check_mutable("domain", row, fields)
     if "enabled" in fields and fields["enabled"] != row.enabled:
         check_change_of_state(session, row, enabled=fields["enabled"])
         if not fields["enabled"]:
@@ -62,6 +63,7 @@ def _change(call: Call, session: Session, row: Project, fields: dict[str, Any]) 
 
 
 def _remove(_call: Call, session: Session, row: Project) -> None:
+    check_mutable("domain", row, None)
     remove_domain(session, row)
 
 

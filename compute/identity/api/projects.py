@@ -23,7 +23,7 @@ from compute.identity.domains import (
 )
 from compute.identity.models.people import User
 from compute.identity.models.projects import Project, ProjectTag
-from compute.identity.resource import Resource, store
+from compute.identity.resource import Resource, check_mutable, store
 from compute.server.errors import BadRequest, Forbidden, NotFound
 from compute.server.request import NO_CONTENT, Answer, json_answer
 from compute.server.schema import BOOLEAN, ID, ID_OR_NULL, NAME, TEXT_OR_NULL, Schema, object_of
@@ -81,6 +81,7 @@ def _make(call: Call, session: Session, fields: dict[str, Any]) -> Project:
 
 
 def _change(call: Call, session: Session, row: Project, fields: dict[str, Any]) -> None:
+    check_mutable("project", row, fields)
     for name in ("domain_id", "is_domain"):
         if name in fields and fields[name] != getattr(row, name):
             raise BadRequest(f"Update of `{name}` is not allowed.")
@@ -97,6 +98,7 @@ def _change(call: Call, session: Session, row: Project, fields: dict[str, Any]) 
 
 
 def _remove(_call: Call, session: Session, row: Project) -> None:
+    check_mutable("project", row, None)
     if row.is_domain:
         remove_domain(session, row)
         return

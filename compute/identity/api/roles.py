@@ -10,7 +10,7 @@ from compute.identity.call import Call
 from compute.identity.errors import duplicate, duplicate_name, not_found
 from compute.identity.models.projects import Project
 from compute.identity.models.roles import Implication, Role
-from compute.identity.resource import Resource, link, store
+from compute.identity.resource import Resource, check_mutable, link, store
 from compute.server.errors import BadRequest, Forbidden, NotFound
 from compute.server.request import NO_CONTENT, Answer, json_answer
 from compute.server.schema import ID_OR_NULL, NAME, TEXT_OR_NULL, Schema, object_of
@@ -59,25 +59,16 @@ def _make(call: Call, session: Session, fields: dict[str, Any]) -> Role:
     return row
 
 
-def _immutable(row: Role, fields: dict[str, Any]) -> None:
-    releases = (fields.get("options") or {"immutable": True}).get("immutable")
-    if row.options.get("immutable") and (releases or set(fields) != {"options"}):
-        raise Forbidden(
-            f"You are not authorized to perform the requested action: change role {row.id},"
-            " which is immutable."
-        )
-
-
 def _change(_call: Call, session: Session, row: Role, fields: dict[str, Any]) -> None:
     if "domain_id" in fields and fields["domain_id"] != row.domain_id:
         raise BadRequest("Cannot change role's domain.")
-    _immutable(row, fields)
+    check_mutable("role", row, fields)
     store(row, {k: v for k, v in fields.items() if k != "domain_id"}, _COLUMNS)
     _check_name_free(session, row)
 
 
 def _remove(_call: Call, session: Session, row: Role) -> None:
-    _immutable(row, {"delete": True})
+    check_mutable("role", row, None)
     session.delete(row)
 
 

@@ -53,7 +53,7 @@ class Reply:
 
 
 class Cloud:
-    """One process of identity and a client of it. token: sent with each request, the administrator's."""
+    """One process of identity and a client. token: the administrator's, sent with each request."""
 
     def __init__(
         self, url: str, session: aiohttp.ClientSession, identity: Identity, clock: MovedClock

@@ -1,4 +1,4 @@
-"""The databases that identity is tested on: each test has one of its own, copied from a bootstrapped one."""
+"""The databases that identity is tested on: each test has its own, copied from a bootstrapped one."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""Secrets that act for a user: application credentials, trusts, EC2 keys, one-time passwords, OAuth1."""
+"""Secrets that act for a user: application credentials, trusts, EC2 keys, TOTP, OAuth1."""
 
 import asyncio
 import base64

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from compute.identity.settings import Settings
 from tests.compute.identity.cloud import Cloud, started
@@ -99,6 +100,7 @@ async def test_a_bad_body_changes_nothing(cloud: Cloud) -> None:
     ):
         reply = await cloud.call("PATCH", f"/projects/{project['id']}", {"project": fields})
         assert reply.status == 400, fields
-    for body in (None, [], {"x": {}}, {"project": []}):
+    bodies: tuple[Any, ...] = (None, [], {"x": {}}, {"project": []})
+    for body in bodies:
         assert (await cloud.call("POST", "/projects", body)).status == 400, body
     assert (await cloud.ok("GET", f"/projects/{project['id']}"))["project"] == project

@@ -45,6 +45,7 @@ TOLD: list[tuple[Exception, int, str]] = [
     (core.PartTooSmall(1, 2, 3), 400, "EntityTooSmall"),
     (core.BadReference(), 409, "OperationAborted"),
     (core.Unavailable(), 503, "ServiceUnavailable"),
+    (auth.KeystoneAway(), 503, "ServiceUnavailable"),
     (core.Overloaded(), 503, "SlowDown"),
     (core.Full(), 507, "InsufficientStorage"),
     (core.Damaged(), 500, "InternalError"),
