@@ -37,13 +37,17 @@ def store(row: Any, fields: Mapping[str, Any], columns: Sequence[str]) -> None:
 
 
 def check_mutable(kind: str, row: Any, fields: Mapping[str, Any] | None) -> None:
-    """An immutable row takes no change but the end of that. fields: None to remove it. Raises Forbidden."""
+    """An immutable row takes no change but the end of that. fields: None to remove it.
+
+    Raises Forbidden.
+    """
     if not row.options.get("immutable"):
         return
     releases = fields is not None and (fields.get("options") or {}).get("immutable") is not True
     if not releases or set(fields or ()) != {"options"}:
         raise Forbidden(
-            f"You are not authorized to perform the requested action: change {kind} {row.id}, which is immutable."
+            f"You are not authorized to perform the requested action: change {kind} {row.id},"
+            " which is immutable."
         )
 
 

@@ -66,7 +66,8 @@ def run(argv: list[str]) -> int:
         print(
             f"{measured.rate:.0f} tokens validated a second on {args.connections} connections;"
             f" {measured.per_core:.0f} a second of one core's time (goal {GOAL_PER_S}),"
-            f" {measured.cpu_s / measured.answers * 1e6:.0f} us of CPU each; {measured.resident_mib:.0f} MiB"
+            f" {measured.cpu_s / measured.answers * 1e6:.0f} us of CPU each;"
+            f" {measured.resident_mib:.0f} MiB"
         )
     return 0
 

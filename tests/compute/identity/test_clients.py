@@ -84,7 +84,7 @@ def test_the_openstack_command_and_swift_with_its_token(store: RunningStore) -> 
     assert refused.value.http_status == 401
 
 
-@pytest.mark.filterwarnings("ignore::openstack.warnings.OpenStackDeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
 def test_the_sdk(store: RunningStore) -> None:
     import openstack as sdk
 
