@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 TEMPEST_VENV := .venv-tempest
 TEMPEST := 47.0.0
+KEYSTONE_VENV := .venv-keystone
+KEYSTONE := 30.0.0
 JOBS ?= 2
 ARGS ?=
 SEEDS ?= 50
@@ -52,6 +54,12 @@ tempest: $(VENV)/.dev ## run Tempest's tests of what the add-on has; ARGS go to 
 	  $(PYTHON) -m venv $(TEMPEST_VENV); \
 	  $(TEMPEST_VENV)/bin/pip --disable-pip-version-check --quiet --no-input install tempest==$(TEMPEST); }
 	@$(BIN)/python -m tests.tempest $(ARGS)
+
+keystone: $(VENV)/.dev ## the store behind a real Keystone from PyPI
+	@test -x $(KEYSTONE_VENV)/bin/keystone-manage || { echo "installing Keystone into $(KEYSTONE_VENV)"; \
+	  $(PYTHON) -m venv $(KEYSTONE_VENV); \
+	  $(KEYSTONE_VENV)/bin/pip --disable-pip-version-check --quiet --no-input install keystone==$(KEYSTONE); }
+	@$(BIN)/python -m tests.keystone
 
 crash: $(VENV)/.dev ## cut a device's power at every moment, and look at every state of its disk; takes long
 	@ATOLL_CRASH_IMAGES=all $(BIN)/pytest -n $(JOBS) --timeout 7200 tests/crash $(ARGS)
@@ -96,4 +104,4 @@ clients:
 	  fi; \
 	fi
 
-.PHONY: help up cluster test check bench sim sim-mutants tempest crash lock clients
+.PHONY: help up cluster test check bench sim sim-mutants tempest keystone crash lock clients
