@@ -16,6 +16,7 @@ from typing import Final
 import uvloop
 
 from proxy.auth.keystone import Keystone
+from proxy.auth.keystone_keys import KeystoneKeys
 from proxy.auth.user_file import FileUsers
 from proxy.cluster.settle import Settler
 from proxy.core.breaker import State as BreakerState
@@ -326,7 +327,9 @@ class _Worker:
 
     def _door(self, store: CoreStore, keystone: Keystone | None) -> Door:
         users = FileUsers(self._data.credentials, self._doors.clock, self._users_problem)
-        s3 = S3App(store, users, self._doors.clock, self._config.region, tuple(self._config.domains))
+        keys = KeystoneKeys(keystone, self._doors.randomness) if keystone is not None else None
+        domains = tuple(self._config.domains)
+        s3 = S3App(store, users, self._doors.clock, self._config.region, domains, keys)
         swift = SwiftApp(
             store,
             users,

@@ -11,6 +11,7 @@ enforced here.
 """
 
 import asyncio
+import base64
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -121,6 +122,39 @@ class Keystone:
     async def _validated(self, token: str, now_s: float) -> Reply:
         headers = {"X-Auth-Token": await self._own_token(now_s), "X-Subject-Token": token}
         return await self._transport.ask("GET", "/auth/tokens?nocatalog", headers, b"")
+
+    async def user_of_signature(
+        self, access_key: str, string_to_sign: str, signature: str, now_s: float
+    ) -> User | None:
+        """Whose EC2 key made this signature; None for nobody's. Nothing is remembered.
+
+        Raises KeystoneAway.
+        """
+        text = base64.urlsafe_b64encode(string_to_sign.encode("utf-8", "surrogateescape")).decode(
+            "ascii"
+        )
+        asked = {"access": access_key, "token": text, "signature": signature}
+        body = msgspec.json.encode({"credentials": asked})
+        reply = await self._checked(body, now_s)
+        if reply.status == 401 and not await self._own_is_good(now_s):
+            self._own = ""
+            reply = await self._checked(body, now_s)
+        if reply.status in (400, 401, 404):
+            return None
+        if reply.status != 200:
+            raise KeystoneAway(f"Keystone answered {reply.status} when asked about a signature")
+        try:
+            return known_of(reply.body, now_s).user
+        except InvalidToken:
+            return None
+
+    async def _own_is_good(self, now_s: float) -> bool:
+        """Tells a wrong signature from our own token's end: both are answered with 401."""
+        return (await self._validated(await self._own_token(now_s), now_s)).status == 200
+
+    async def _checked(self, body: bytes, now_s: float) -> Reply:
+        headers = {"X-Auth-Token": await self._own_token(now_s), "Content-Type": "application/json"}
+        return await self._transport.ask("POST", "/s3tokens", headers, body)
 
     async def _own_token(self, now_s: float) -> str:
         """The store's own token; of many that need a new one, one asks."""

@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from proxy.auth.admission import S3Admission
-from proxy.auth.errors import NotAuthorized
+from proxy.auth.errors import NotAuthorized, UnknownAccessKey
+from proxy.auth.keystone_keys import KeystoneKeys
 from proxy.auth.payload import payload_mode_without_v4
 from proxy.auth.types import RequestView
 from proxy.auth.users import UserDirectory
@@ -97,7 +98,8 @@ class S3App:
     """The S3 API of one store.
 
     users: who has access keys. region: what the store calls itself; requests may be signed for any.
-    domains: suffixes under which a bucket may stand in the Host header.
+    domains: suffixes under which a bucket may stand in the Host header. keystone: admits who is not
+    among the users.
     """
 
     def __init__(
@@ -107,9 +109,11 @@ class S3App:
         clock: Clock,
         region: str = bucket.DEFAULT_REGION,
         domains: tuple[str, ...] = (),
+        keystone: KeystoneKeys | None = None,
     ) -> None:
         self._context = Context(store, region)
         self._admission = S3Admission(users)
+        self._keystone = keystone
         self._clock = clock
         self._domains = tuple(domain.lower().strip(".") for domain in domains)
 
@@ -129,7 +133,7 @@ class S3App:
     async def _serve(self, request: S3Request) -> web.StreamResponse:
         read_target(request, self._domains)
         read_headers(request)
-        self._admit(request)
+        await self._admit(request)
         level = request.level
         route = ROUTES.get((request.method, level, request.sub))
         if request.amz:
@@ -144,12 +148,17 @@ class S3App:
             check_owner(request.amz["x-amz-expected-bucket-owner"], container)
         return await route.handler(self._context, request, container)
 
-    def _admit(self, request: S3Request) -> None:
+    async def _admit(self, request: S3Request) -> None:
         """Find out who asks. Raises AuthError."""
         view = RequestView(
             request.method, request.raw_path, request.raw_query, request.headers, request.now_ns / 1e9
         )
-        authenticated = self._admission.admit(view, request.host_bucket)
+        try:
+            authenticated = self._admission.admit(view, request.host_bucket)
+        except UnknownAccessKey:
+            if self._keystone is None:
+                raise
+            authenticated = await self._keystone.admit(view, request.host_bucket)
         if authenticated is None:
             request.payload = payload_mode_without_v4(request.headers)
         else:

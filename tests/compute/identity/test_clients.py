@@ -4,11 +4,15 @@ import json
 import os
 import stat
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
 import pytest
 import swiftclient
+from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from tests.api.store import RunningStore, clean_environment, free_port, start_store
 
@@ -82,6 +86,45 @@ def test_the_openstack_command_and_swift_with_its_token(store: RunningStore) -> 
     with pytest.raises(swiftclient.ClientException) as refused:
         bad.get_account()
     assert refused.value.http_status == 401
+
+
+def test_s3_with_a_key_of_keystones(store: RunningStore) -> None:
+    project = openstack(store, "project", "create", "keys", "-f", "json")
+    openstack(store, "role", "add", "--user", "admin", "--project", "keys", "member")
+    keys = openstack(store, "ec2", "credentials", "create", "--project", "keys", "-f", "json")
+
+    def client(secret: str, signature: str) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=store.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=keys["access"],
+            aws_secret_access_key=secret,
+            config=Config(
+                signature_version=signature,
+                s3={"addressing_style": "path"},
+                retries={"total_max_attempts": 1},
+            ),
+        )
+
+    s3 = client(keys["secret"], "s3v4")
+    s3.create_bucket(Bucket="of-keystone")
+    for signature in ("s3v4", "s3"):
+        s3 = client(keys["secret"], signature)
+        s3.put_object(Bucket="of-keystone", Key=signature, Body=b"bytes")
+        assert s3.get_object(Bucket="of-keystone", Key=signature)["Body"].read() == b"bytes"
+        url = s3.generate_presigned_url(
+            "get_object", Params={"Bucket": "of-keystone", "Key": signature}
+        )
+        with urllib.request.urlopen(url) as answer:  # noqa: S310 - of the store started here
+            assert answer.read() == b"bytes"
+        with pytest.raises(ClientError) as refused:
+            client("another secret", signature).list_objects(Bucket="of-keystone")
+        assert refused.value.response["Error"]["Code"] == "SignatureDoesNotMatch"
+    token = openstack(store, "token", "issue", "-f", "json", "--os-project-name=keys")["id"]
+    account = f"{store.endpoint}/v1/AUTH_{project['id']}"
+    connection = swiftclient.Connection(preauthurl=account, preauthtoken=token)
+    assert connection.get_object("of-keystone", "s3")[1] == b"bytes"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")

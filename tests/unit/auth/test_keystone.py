@@ -6,9 +6,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from multidict import CIMultiDict
 
-from proxy.auth.errors import InvalidToken, KeystoneAway, TokenExpired
+from proxy.auth.errors import InvalidToken, KeystoneAway, TokenExpired, UnsupportedAlgorithm
 from proxy.auth.keystone import FRESH_S, STALE_S, Keystone, Login, Reply
+from proxy.auth.keystone_keys import KeystoneKeys
+from proxy.auth.types import RequestView
+from runtime.randomness import SystemRandomness
 
 NOW_S = 1_800_000_000.0
 EXPIRES = "2027-01-15T18:00:00.000000Z"
@@ -29,6 +33,8 @@ class OneKeystone:
         await asyncio.sleep(0)
         if self.away:
             raise KeystoneAway("away")
+        if path == "/s3tokens":
+            return self._signed(headers["X-Auth-Token"], msgspec.json.decode(body)["credentials"])
         if method == "POST":
             self.logins += 1
             token = msgspec.json.encode({"token": {"expires_at": EXPIRES}})
@@ -36,8 +42,16 @@ class OneKeystone:
         self.asked += 1
         if headers["X-Auth-Token"] != self.own:
             return Reply(401, {}, b"")
+        if headers["X-Subject-Token"] == self.own:
+            return Reply(200, {}, b"{}")
         found = self.tokens.get(headers["X-Subject-Token"])
         return Reply(200, {}, msgspec.json.encode({"token": found})) if found else Reply(404, {}, b"")
+
+    def _signed(self, own: str, given: dict[str, str]) -> Reply:
+        """The signature `right` of any text is that of the key `known`."""
+        if own != self.own or (given["access"], given["signature"]) != ("known", "right"):
+            return Reply(401, {}, b"")
+        return Reply(200, {}, msgspec.json.encode({"token": self.tokens["of the key"]}))
 
     def issue(self, text: str, *roles: str, **more: Any) -> None:
         """A token of user u on project p."""
@@ -140,3 +154,35 @@ async def test_a_token_without_a_project_is_refused(keystone: Keystone, place: O
     del place.tokens["t"]["project"]
     with pytest.raises(InvalidToken):
         await keystone.user_of("t", NOW_S)
+
+
+async def test_keystone_tells_whose_signature_it_is(keystone: Keystone, place: OneKeystone) -> None:
+    place.issue("of the key", "member")
+    user = await keystone.user_of_signature("known", "text", "right", NOW_S)
+    assert user is not None
+    assert user.account == "AUTH_p"
+    for _ in range(3):  # wrong signatures make the store log in no more often
+        assert await keystone.user_of_signature("known", "text", "wrong", NOW_S) is None
+    assert place.logins == 1
+    place.own = "own-2"
+    assert await keystone.user_of_signature("known", "text", "right", NOW_S) == user
+    assert place.logins == 2
+    place.away = True
+    with pytest.raises(KeystoneAway):
+        await keystone.user_of_signature("known", "text", "right", NOW_S)
+
+
+async def test_a_body_of_signed_chunks_needs_a_key_of_the_store(keystone: Keystone) -> None:
+    scope = "known/20270115/us-east-1/s3/aws4_request"
+    headers: CIMultiDict[str] = CIMultiDict(
+        {
+            "Host": "h",
+            "x-amz-date": "20270115T080000Z",
+            "x-amz-content-sha256": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+            "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, "
+            "SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=right",
+        }
+    )
+    keys = KeystoneKeys(keystone, SystemRandomness())
+    with pytest.raises(UnsupportedAlgorithm):
+        await keys.admit(RequestView("PUT", "/b/k", "", headers, NOW_S))
