@@ -50,7 +50,10 @@ def bootstrap(
     """
     now_us = identity.now_us()
     identity.keys.rotate(identity.randomness, now_us, only_first=True)
-    hashes = {name: hashed(password) for name, password in passwords.items()}
+    with identity.database.read() as session:
+        known = select(User.name).where(User.domain_id == DEFAULT_DOMAIN)
+        there = set(session.scalars(known))
+    hashes = {name: hashed(word) for name, word in passwords.items() if name not in there}
     made: dict[str, str] = {}
     with identity.database.write("identity") as session:
         _domain(session)
