@@ -7,21 +7,27 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from compute.access import Authenticator
 from compute.database.engine import Database, DatabaseAway
 from compute.database.migrate import upgrade
 from compute.identity.bootstrap import Passwords, ServiceEntry, bootstrap
 from compute.identity.call import Identity
+from compute.identity.own_login import OwnLogin
 from compute.identity.rules import RULES
 from compute.identity.secrets import Sealer
 from compute.identity.service import IdentityService
 from compute.identity.settings import Settings
 from compute.identity.tokens.payload import TokenKeys
+from compute.objects.client import SwiftStore
+from compute.objects.contract import ObjectStore
 from compute.policy.enforcer import Enforcer
 from compute.server.app import CloudApp, Mount
 from compute.server.listen import serve
+from compute.site import Site
 from runtime.clock import Clock, SystemClock
 from runtime.errors import AtollError
 from runtime.randomness import Randomness, SystemRandomness
@@ -32,7 +38,8 @@ PASSWORD_BYTES: Final = 18
 class CloudConfig(NamedTuple):
     """What the add-on is told. endpoint: its public URL. store: the object store's, "" for none.
 
-    folder: for its database (unless database names another) and the operator's policy files.
+    folder: for its database (unless database names another) and the operator's policy files. node: the
+    name of this host among those of the same database, "" for the machine's.
     """
 
     folder: str
@@ -44,6 +51,7 @@ class CloudConfig(NamedTuple):
     database: str = ""
     drain_s: float = 10.0
     settings: Settings = Settings()
+    node: str = ""
 
     @property
     def url(self) -> str:
@@ -96,16 +104,50 @@ def new_password(randomness: Randomness) -> str:
     return randomness.token(PASSWORD_BYTES).hex()
 
 
-def app_of(identity: Identity) -> CloudApp:
+@contextlib.asynccontextmanager
+async def app_of(config: CloudConfig, identity: Identity) -> AsyncIterator[CloudApp]:
     """All services at their paths. Identity is at the root, too: Keystone's clients look there."""
     service = IdentityService(identity)
-    return CloudApp([Mount("/identity", service), Mount("", service)], identity.randomness)
+    mounts = [Mount("/identity", service), Mount("", service)]
+    async with contextlib.AsyncExitStack() as stack:
+        if config.store:
+            objects = SwiftStore(OwnLogin(identity))
+            stack.push_async_callback(objects.close)
+            site = site_of(config, identity, service, objects)
+            mounts += await _rooms(config, site, stack)
+        yield CloudApp(mounts, identity.randomness)
+
+
+def site_of(
+    config: CloudConfig, identity: Identity, service: Authenticator, objects: ObjectStore
+) -> Site:
+    """What the rooms are made of."""
+    return Site(
+        identity.database,
+        service,
+        objects,
+        config.folder,
+        config.endpoint,
+        config.settings.region,
+        config.node or socket.gethostname(),
+        identity.clock,
+        identity.randomness,
+        lambda purpose: Sealer(config.secret, purpose),
+    )
+
+
+async def _rooms(_config: CloudConfig, _site: Site, _stack: contextlib.AsyncExitStack) -> list[Mount]:
+    """The rooms that need an object store, opened; the stack closes them."""
+    return []
 
 
 @contextlib.asynccontextmanager
 async def served(config: CloudConfig, identity: Identity) -> AsyncIterator[int]:
     """Serve within the block; the port."""
-    async with serve(app_of(identity), config.host, config.port, config.drain_s) as port:
+    async with (
+        app_of(config, identity) as app,
+        serve(app, config.host, config.port, config.drain_s) as port,
+    ):
         yield port
 
 

@@ -26,6 +26,8 @@ STARTS_STORES = (
     "tests/api/readme/",
     "tests/api/s3/test_clients.py",
     "tests/api/swift/test_clients.py",
+    "tests/compute/identity/test_clients.py",
+    "tests/compute/objects/",
     "tests/unit/bench/",
 )
 """Tests that start processes that serve."""

@@ -87,6 +87,7 @@ def cloud_config(config: Config, secret: bytes) -> Any:
         database=config.cloud_database,
         drain_s=config.drain_s,
         settings=Settings(region=config.cloud_region, **chosen),
+        node=config.node,
     )
 
 

@@ -1,4 +1,7 @@
-"""Bring a database to the newest form of its tables, whoever else is starting at the same moment."""
+"""Bring a database to the newest form of its tables, whoever else is starting at the same moment.
+
+Each room has a chain of migrations of its own, a branch that Alembic knows by the room's name.
+"""
 
 import importlib.resources
 from typing import Final
@@ -28,4 +31,4 @@ def upgrade(database: Database) -> None:
     with database.engine.execution_options(atoll_writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        command.upgrade(config_for(connection), "head")
+        command.upgrade(config_for(connection), "heads")

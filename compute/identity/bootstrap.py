@@ -23,6 +23,8 @@ CHAIN: Final = ("admin", "manager", "member", "reader")
 ROLES: Final = (*CHAIN, "service", "ResellerAdmin")
 SERVICE_USER: Final = "atoll"
 """The store asks identity about tokens and keys as this user, of the project `service`."""
+SERVICE_PROJECT: Final = "service"
+"""Its account at the object store holds what the add-on keeps there."""
 INTERFACES: Final = ("public", "internal", "admin")
 
 
@@ -61,9 +63,9 @@ def bootstrap(
         for prior, implied in itertools.pairwise(CHAIN):
             if session.get(Implication, (roles[prior], roles[implied])) is None:
                 session.add(Implication(prior_id=roles[prior], implied_id=roles[implied]))
-        for user_name, project_name, role in (
-            (ADMIN, ADMIN, "admin"),
-            (SERVICE_USER, "service", "service"),
+        for user_name, project_name, own in (
+            (ADMIN, ADMIN, ("admin",)),
+            (SERVICE_USER, SERVICE_PROJECT, ("service", "member")),
         ):
             project_id = _project(session, identity, project_name)
             user, is_new = _user(session, identity, user_name)
@@ -71,10 +73,11 @@ def bootstrap(
                 set_password(session, user, hashes[user_name], identity, by_user=True, first=True)
                 made[user_name] = passwords[user_name]
             session.flush()
-            assign(session, Grant(user.id, None, project_id), roles[role])
-            if role == "admin":
-                assign(session, Grant(user.id, None, None), roles[role])
-                assign(session, Grant(user.id, None, DEFAULT_DOMAIN), roles[role])
+            for role in own:
+                assign(session, Grant(user.id, None, project_id), roles[role])
+            if user_name == ADMIN:
+                assign(session, Grant(user.id, None, None), roles["admin"])
+                assign(session, Grant(user.id, None, DEFAULT_DOMAIN), roles["admin"])
         _catalog(session, identity, services)
     return Passwords(made.get(ADMIN), made.get(SERVICE_USER))
 

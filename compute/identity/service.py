@@ -5,13 +5,15 @@ from typing import Final
 
 import msgspec
 
+from compute.access import Context
 from compute.database.engine import DatabaseAway, NotUnique
 from compute.identity.api import OPEN_ROUTES, ROUTES
 from compute.identity.call import ROOM, Actor, Call, Handler, Identity
 from compute.identity.errors import not_allowed, unauthorized
+from compute.identity.models.projects import Project
 from compute.identity.tokens.payload import BadToken
 from compute.identity.tokens.standing import Refused, access_rules, body_of, stand
-from compute.identity.validated import ChangeNumber, Validated, ValidatedTokens
+from compute.identity.validated import ChangeNumber, Validated, ValidatedTokens, context_of
 from compute.server.errors import ApiError, Conflict, NotFound, Unauthorized, Unavailable
 from compute.server.request import Answer, Request, json_answer
 from compute.server.routes import Route, RouteTable
@@ -35,6 +37,10 @@ class IdentityService:
         self._number = ChangeNumber(identity.database, ROOM)
         self._validated = ValidatedTokens()
         self._seen = -1
+
+    def streams(self, _method: str, _path: str) -> bool:
+        """Identity takes all bodies whole."""
+        return False
 
     async def answer(self, request: Request) -> Answer:
         """The answer, refusals included."""
@@ -76,6 +82,26 @@ class IdentityService:
         call = Call(self._identity, request, path, actor)
         answer = await self._identity.database.run(lambda: handler(call))
         return answer._replace(body=None) if request.method == "HEAD" else answer
+
+    # -- what other rooms ask --
+
+    async def context(self, token: str) -> Context | None:
+        """Who has this token; None for one that is worth nothing or limited to some requests."""
+        found = await self._validate(token)
+        if found is None or found.has_access_rules:
+            return None
+        return context_of(token, found)
+
+    async def has_project(self, project_id: str) -> bool:
+        """Whether there is such a project."""
+        database = self._identity.database
+
+        def look() -> bool:
+            with database.read() as session:
+                row = session.get(Project, project_id)
+                return row is not None and not row.is_domain
+
+        return await database.run(look)
 
     # -- tokens --
 

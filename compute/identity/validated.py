@@ -9,6 +9,9 @@ import asyncio
 from collections import OrderedDict
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
+from compute.access import Context
 from compute.database.engine import Database
 
 TOKENS_MAX: Final = 2048
@@ -24,6 +27,25 @@ class Validated(NamedTuple):
     bare: bytes
     delegates: bool
     has_access_rules: bool
+
+
+def context_of(token: str, found: Validated) -> Context:
+    """The same for other rooms."""
+    body = msgspec.json.decode(found.bare)["token"]
+    user, project = body["user"], body.get("project") or {}
+    return Context(
+        token=token,
+        user_id=str(found.credentials["user_id"]),
+        user_name=user["name"],
+        user_domain_id=user["domain"]["id"],
+        project_id=project.get("id"),
+        project_name=project.get("name"),
+        project_domain_id=project.get("domain", {}).get("id"),
+        domain_id=body.get("domain", {}).get("id"),
+        system_scope=found.credentials["system_scope"],
+        roles=frozenset(found.credentials["roles"]),
+        credentials=found.credentials,
+    )
 
 
 class ChangeNumber:

@@ -1,12 +1,13 @@
 """The add-on's one port: finds the service of a path, hands the request over, writes the answer.
 
 A service is mounted under several prefixes (`/identity` and, as Keystone's clients expect it on its own
-port, none). Bodies are read whole here, up to a bound; a service with streams takes them itself.
+port, none). Bodies are read whole here, up to a bound, or handed on as they come where a service asks.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from aiohttp import web
@@ -18,6 +19,7 @@ from runtime.randomness import Randomness
 
 BODY_MAX_BYTES: Final = 114_688
 """Keystone's own bound."""
+CHUNK_BYTES: Final = 256 * 1024
 
 JSON: Final = "application/json"
 log = logging.getLogger("atoll.cloud")
@@ -25,6 +27,9 @@ log = logging.getLogger("atoll.cloud")
 
 class Service(Protocol):
     """An API of the add-on."""
+
+    def streams(self, method: str, path: str) -> bool:
+        """Whether the body of such a request is handed over as it comes."""
 
     async def answer(self, request: Request) -> Answer:
         """The answer, refusals included. Raises only what is a fault of ours."""
@@ -52,7 +57,11 @@ class CloudApp:
         mount = self._mount(http.path)
         request = self._request(http, mount.prefix, b"")
         try:
-            answer = await mount.service.answer(request._replace(body=await _body(http)))
+            if mount.service.streams(request.method, request.path):
+                request = request._replace(stream=_chunks(http))
+            else:
+                request = request._replace(body=await _body(http))
+            answer = await mount.service.answer(request)
         except ApiError as error:
             answer = mount.service.refused(request, error)
         except (asyncio.CancelledError, ConnectionError):
@@ -61,7 +70,9 @@ class CloudApp:
             log.exception("%s %s failed", http.method, http.path)
             fault = ApiError("An unexpected error prevented the server from fulfilling your request.")
             answer = mount.service.refused(request, fault)
-        return _response(http, request, answer)
+        if answer.stream is not None:
+            return await _send(http, request, answer, answer.stream)
+        return web.Response(status=answer.status, body=answer.body, headers=_headers(request, answer))
 
     def _mount(self, path: str) -> Mount:
         for mount in self._mounts:
@@ -98,7 +109,40 @@ async def _body(http: web.BaseRequest) -> bytes:
     return body
 
 
-def _response(http: web.BaseRequest, request: Request, answer: Answer) -> web.Response:
+async def _chunks(http: web.BaseRequest) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises ConnectionError where it breaks off."""
+    try:
+        while chunk := await http.content.read(CHUNK_BYTES):
+            yield chunk
+    except (web.RequestPayloadError, ValueError) as error:
+        raise ConnectionResetError("the request's body broke off") from error
+
+
+async def _send(
+    http: web.BaseRequest, request: Request, answer: Answer, stream: AsyncIterator[bytes]
+) -> web.StreamResponse:
+    """Send a stream. Where it breaks off, so does the connection, so that the client sees it."""
+    response = web.StreamResponse(status=answer.status, headers=_headers(request, answer))
+    async with contextlib.AsyncExitStack() as stack:
+        if isinstance(stream, AsyncGenerator):
+            stack.push_async_callback(stream.aclose)
+        await response.prepare(http)
+        if http.method != "HEAD":
+            try:
+                async for chunk in stream:
+                    await response.write(chunk)
+            except (asyncio.CancelledError, ConnectionError):
+                raise
+            except Exception:
+                log.exception("%s %s broke off", http.method, http.path)
+                if http.transport is not None:
+                    http.transport.abort()
+                raise ConnectionResetError("the answer broke off") from None
+        await response.write_eof()
+    return response
+
+
+def _headers(request: Request, answer: Answer) -> dict[str, str]:
     headers = {
         "x-openstack-request-id": request.request_id,
         "Vary": "X-Auth-Token",
@@ -106,4 +150,4 @@ def _response(http: web.BaseRequest, request: Request, answer: Answer) -> web.Re
     }
     if answer.body is not None:
         headers.setdefault("Content-Type", JSON)
-    return web.Response(status=answer.status, body=answer.body, headers=headers)
+    return headers

@@ -1,6 +1,6 @@
 """A request and its answer as plain data: what services work on, whatever serves them."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -15,7 +15,11 @@ Query = MultiDict[str] | MultiDictProxy[str]
 
 
 class Request(NamedTuple):
-    """One request. path: decoded, below base. base: the URL up to the service, without a last slash."""
+    """One request. path: decoded, below base. base: the URL up to the service, without a last slash.
+
+    stream: the body as it comes, where the service takes it so; `body` is empty then. It raises
+    ConnectionError where the client goes away before its end.
+    """
 
     method: str
     path: str
@@ -24,6 +28,7 @@ class Request(NamedTuple):
     body: bytes
     base: str
     request_id: str
+    stream: AsyncIterator[bytes] | None = None
 
     @property
     def query_text(self) -> str:
@@ -42,11 +47,16 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is sent back. body: encoded already; None for none."""
+    """What is sent back. body: encoded already; None for none.
+
+    stream: sent instead of a body, as it comes; closed when all is sent or the client has gone away.
+    Where the headers say no Content-Length, it goes out in chunks.
+    """
 
     status: int
     body: bytes | None = None
     headers: Mapping[str, str] = {}
+    stream: AsyncIterator[bytes] | None = None
 
 
 NO_CONTENT = Answer(HTTPStatus.NO_CONTENT)

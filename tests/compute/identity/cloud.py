@@ -151,7 +151,8 @@ async def started(
     with opened(config, clock) as identity:
         initialise(config, identity, {"admin": PASSWORD})
         async with (
-            serve(app_of(identity), "127.0.0.1", 0, 1.0) as port,
+            app_of(config, identity) as app,
+            serve(app, "127.0.0.1", 0, 1.0) as port,
             aiohttp.ClientSession() as session,
         ):
             cloud = Cloud(f"http://127.0.0.1:{port}", session, identity, clock)

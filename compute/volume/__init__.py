@@ -1,0 +1,1 @@
+"""Volumes, snapshots and what is made of them, after Cinder v3."""

@@ -1,0 +1,1 @@
+"""Where volumes live: one contract, and the drivers that keep it."""
