@@ -28,6 +28,7 @@ from compute.policy.enforcer import Enforcer
 from compute.server.app import CloudApp, Mount
 from compute.server.listen import serve
 from compute.site import Site
+from compute.volume.room import opened as volume_room
 from runtime.clock import Clock, SystemClock
 from runtime.errors import AtollError
 from runtime.randomness import Randomness, SystemRandomness
@@ -64,6 +65,7 @@ def catalog_of(config: CloudConfig) -> list[ServiceEntry]:
     entries = [ServiceEntry("identity", "keystone", f"{config.endpoint}/identity/v3")]
     if config.store:
         entries.append(ServiceEntry("object-store", "swift", f"{config.store}/v1/AUTH_$(project_id)s"))
+        entries.append(ServiceEntry("block-storage", "cinder", f"{config.endpoint}/volume/v3"))
     return entries
 
 
@@ -136,9 +138,9 @@ def site_of(
     )
 
 
-async def _rooms(_config: CloudConfig, _site: Site, _stack: contextlib.AsyncExitStack) -> list[Mount]:
+async def _rooms(_config: CloudConfig, site: Site, stack: contextlib.AsyncExitStack) -> list[Mount]:
     """The rooms that need an object store, opened; the stack closes them."""
-    return []
+    return [Mount("/volume", await stack.enter_async_context(volume_room(site)))]
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ from tests.compute.identity.cloud import Cloud
 
 
 async def test_endpoints_are_seen_while_they_and_their_service_are_enabled(cloud: Cloud) -> None:
-    service = await cloud.make("service", type="image")
+    service = await cloud.make("service", type="dns")
     body = {"service_id": service["id"], "interface": "public", "url": "http://i/$(project_id)s"}
     endpoint = (await cloud.ok("POST", "/endpoints", {"endpoint": {**body, "region": "RegionOne"}}))[
         "endpoint"
@@ -19,9 +19,9 @@ async def test_endpoints_are_seen_while_they_and_their_service_are_enabled(cloud
     async def types() -> set[str]:
         return {entry["type"] for entry in (await cloud.ok("GET", "/auth/catalog"))["catalog"]}
 
-    assert await types() == {"identity", "object-store", "image"}
+    assert {"identity", "object-store", "dns"} <= await types()
     await cloud.ok("PATCH", f"/endpoints/{endpoint['id']}", {"endpoint": {"enabled": False}})
-    assert await types() == {"identity", "object-store"}
+    assert "dns" not in await types()
     await cloud.ok("DELETE", f"/services/{service['id']}")  # with its endpoints
     assert (await cloud.call("GET", f"/endpoints/{endpoint['id']}")).status == 404
     for url in ("nothing", "http://x/$(password)s", "http://x/$(project_id"):

@@ -1,0 +1,12 @@
+"""The default rules of volumes, by upstream's names: which operators' files override."""
+
+from typing import Final
+
+from compute.policy.enforcer import Rule
+from compute.volume.rules import base, operators, types
+
+RULES: Final = (
+    *(Rule(*row) for row in base.RULES),
+    *(Rule(*row) for row in types.RULES),
+    *(Rule(*row) for row in operators.RULES),
+)
