@@ -121,11 +121,10 @@ def test_a_wrong_configuration_is_refused_by_file_and_key(
     assert not (tmp_path / "data").exists()
 
 
-def test_wrong_usage_exits_with_two(tmp_path: Path) -> None:
+def test_wrong_usage_exits_with_two() -> None:
     assert atoll("up", "--nonsense").status == 2
     assert atoll("nonsense").status == 2
     assert atoll().status == 2
-    assert atoll("up", "--cloud", "--data", tmp_path / "data").status == 1
 
 
 def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
