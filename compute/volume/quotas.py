@@ -133,7 +133,8 @@ def _snapshots_query(project_id: str) -> Select[Any, Any, Any]:
 
 
 def _volumes_and_snapshots(session: Session, project_id: str) -> Mapping[str, int]:
-    names = dict(session.execute(select(VolumeType.id, VolumeType.name)).tuples().all())
+    kinds = session.execute(select(VolumeType.id, VolumeType.name))
+    names = {row.id: row.name for row in kinds}
     found = _typed(session.execute(_volumes_query(project_id)), names, "volumes", "gigabytes")
     snapshots = _typed(session.execute(_snapshots_query(project_id)), names, "snapshots", "gigabytes")
     for resource, amount in snapshots.items():

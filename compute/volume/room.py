@@ -1,17 +1,32 @@
 """The room opened: what a process needs to serve volumes."""
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 
 from compute.policy.enforcer import Enforcer
 from compute.server.app import Service
 from compute.site import Site
 from compute.volume.api import ROUTES
+from compute.volume.heartbeat import Heartbeat
 from compute.volume.rules import RULES
 from compute.volume.service import VolumeService
+from runtime.tasks import TaskOwner
+
+log = logging.getLogger("atoll.cloud.volume")
+
+
+def _failed(name: str, error: BaseException) -> None:
+    log.error("%s failed", name, exc_info=error)
 
 
 @contextlib.asynccontextmanager
 async def opened(site: Site) -> AsyncIterator[Service]:
     """The service, for as long as the block runs."""
-    yield VolumeService(site, Enforcer("volume", RULES, site.policies), ROUTES)
+    heartbeat = Heartbeat(site, {})
+    async with contextlib.AsyncExitStack() as stack:
+        tasks = TaskOwner("volume", _failed)
+        stack.push_async_callback(tasks.close)
+        await heartbeat.beat()
+        tasks.spawn("heartbeat", heartbeat.run())
+        yield VolumeService(site, Enforcer("volume", RULES, site.policies), ROUTES)

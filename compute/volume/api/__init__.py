@@ -2,11 +2,28 @@
 
 from typing import Any, Final
 
-from compute.volume.api import qos, quotas, type_encryption, types
+from compute.volume.api import (
+    default_types,
+    extensions,
+    filters,
+    hosts,
+    messages,
+    qos,
+    quotas,
+    services,
+    type_encryption,
+    types,
+)
 
 ROUTES: Final[list[tuple[Any, ...]]] = [
     *types.ROUTES,
     *type_encryption.ROUTES,
+    *default_types.ROUTES,
     *qos.ROUTES,
     *quotas.ROUTES,
+    *services.ROUTES,
+    *hosts.ROUTES,
+    *messages.ROUTES,
+    *filters.ROUTES,
+    *extensions.ROUTES,
 ]

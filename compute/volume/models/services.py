@@ -1,5 +1,7 @@
 """Which processes serve volumes, and what users are told about what went wrong."""
 
+from typing import Any
+
 from sqlalchemy import BigInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -7,7 +9,10 @@ from compute.database.base import ID_CHARS, NAME_CHARS, Base
 
 
 class VolumeService(Base):
-    """A service on a host. seen_us: its last sign of life."""
+    """A service on a host. seen_us: its last sign of life; log_levels: of its loggers then.
+
+    host: of cinder-volume `<host>@<backend>`; *_bytes: of the backend, None where there is no bound.
+    """
 
     __tablename__ = "volume_service"
 
@@ -19,18 +24,20 @@ class VolumeService(Base):
     is_frozen: Mapped[bool] = mapped_column(default=False)
     total_bytes: Mapped[int | None] = mapped_column(BigInteger)
     free_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    log_levels: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     created_us: Mapped[int] = mapped_column(BigInteger)
     seen_us: Mapped[int] = mapped_column(BigInteger)
 
 
 class LogLevel(Base):
-    """A level that an operator set for a host's loggers; its processes follow it."""
+    """A level that an operator set for a host's loggers; processes that ran then follow it."""
 
     __tablename__ = "volume_log_level"
 
     host: Mapped[str] = mapped_column(String(NAME_CHARS), primary_key=True)
     prefix: Mapped[str] = mapped_column(String(NAME_CHARS), primary_key=True)
     level: Mapped[str] = mapped_column(String(16))
+    set_us: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class Message(Base):

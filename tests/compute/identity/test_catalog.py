@@ -41,7 +41,7 @@ async def test_a_project_may_be_limited_to_some_endpoints(cloud: Cloud) -> None:
     seen = (await cloud.validate(token))["token"]["catalog"]
     assert [(e["type"], len(e["endpoints"])) for e in seen] == [("identity", 1)]
     await cloud.ok("DELETE", where)
-    assert len((await cloud.validate(token))["token"]["catalog"]) == 2
+    assert len((await cloud.validate(token))["token"]["catalog"]) > 1
 
 
 async def test_regions_are_trees(cloud: Cloud) -> None:
