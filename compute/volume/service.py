@@ -22,6 +22,7 @@ from compute.server.request import Answer, Request, json_answer
 from compute.server.routes import Route, RouteTable
 from compute.site import Site
 from compute.volume.call import MINOR_MAX, Call, Handler
+from compute.volume.versions import discovered
 
 TOKEN_HEADER: Final = "X-Auth-Token"  # noqa: S105 - a name
 VERSION_HEADER: Final = "OpenStack-API-Version"
@@ -66,6 +67,9 @@ class VolumeService:
 
     async def answer(self, request: Request) -> Answer:
         """The answer, refusals included."""
+        known = discovered(request)
+        if known is not None:
+            return known._replace(body=None) if request.method == "HEAD" else known
         try:
             minor = minor_of(request.headers.get(VERSION_HEADER, ""))
             answer = await self._handle(request, minor)
