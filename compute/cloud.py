@@ -22,6 +22,7 @@ from compute.identity.secrets import Sealer
 from compute.identity.service import IdentityService
 from compute.identity.settings import Settings
 from compute.identity.tokens.payload import TokenKeys
+from compute.image.room import opened as image_room
 from compute.objects.client import SwiftStore
 from compute.objects.contract import ObjectStore
 from compute.policy.enforcer import Enforcer
@@ -65,6 +66,7 @@ def catalog_of(config: CloudConfig) -> list[ServiceEntry]:
     entries = [ServiceEntry("identity", "keystone", f"{config.endpoint}/identity/v3")]
     if config.store:
         entries.append(ServiceEntry("object-store", "swift", f"{config.store}/v1/AUTH_$(project_id)s"))
+        entries.append(ServiceEntry("image", "glance", f"{config.endpoint}/image"))
         entries.append(ServiceEntry("block-storage", "cinder", f"{config.endpoint}/volume/v3"))
     return entries
 
@@ -140,7 +142,10 @@ def site_of(
 
 async def _rooms(_config: CloudConfig, site: Site, stack: contextlib.AsyncExitStack) -> list[Mount]:
     """The rooms that need an object store, opened; the stack closes them."""
-    return [Mount("/volume", await stack.enter_async_context(volume_room(site)))]
+    return [
+        Mount("/image", await stack.enter_async_context(image_room(site))),
+        Mount("/volume", await stack.enter_async_context(volume_room(site))),
+    ]
 
 
 @contextlib.asynccontextmanager

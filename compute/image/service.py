@@ -1,0 +1,86 @@
+"""Images as a service of the add-on's port: admits callers, picks handlers, writes refusals."""
+
+import html
+import logging
+from typing import Final
+
+from compute.access import Context
+from compute.database.engine import DatabaseAway, NotUnique
+from compute.image.metadefs.routes import Metadefs
+from compute.objects.errors import StoreAway
+from compute.policy.enforcer import Enforcer
+from compute.server.errors import ApiError, Conflict, NotFound, Unauthorized, Unavailable
+from compute.server.request import Answer, Request, json_answer
+from compute.site import Site
+
+TOKEN_HEADER: Final = "X-Auth-Token"  # noqa: S105 - a name
+RETRY_AFTER_S: Final = 1
+_PAGE: Final = """<html>
+ <head>
+  <title>{status}</title>
+ </head>
+ <body>
+  <h1>{status}</h1>
+  {message}<br /><br />
+ </body>
+</html>"""
+
+log = logging.getLogger("atoll.cloud.image")
+
+
+class ImageService:
+    """Answers the room's requests. One per process."""
+
+    def __init__(self, site: Site, enforcer: Enforcer) -> None:
+        self._site = site
+        self._metadefs = Metadefs(site, enforcer)
+
+    def streams(self, _method: str, _path: str) -> bool:
+        """All bodies are small."""
+        return False
+
+    async def answer(self, request: Request) -> Answer:
+        """The answer, refusals included."""
+        try:
+            answer = await self._handle(request)
+            return answer._replace(body=None) if request.method == "HEAD" else answer
+        except ApiError as error:
+            return self.refused(request, error)
+        except NotUnique as error:
+            log.info("a constraint of the database refused it: %s", error)
+            return self.refused(request, Conflict("What this needs or makes is in use."))
+        except DatabaseAway as error:
+            log.warning("the database can't be used: %s", error)
+            return self.refused(request, _away("The database is not available at the moment."))
+        except StoreAway as error:
+            log.warning("the object store can't be used: %s", error)
+            return self.refused(request, _away("The object store is not available at the moment."))
+
+    def refused(self, request: Request, error: ApiError) -> Answer:
+        """An error in Glance's form: JSON where the client asks for it, else a page."""
+        if request.method == "HEAD":
+            return Answer(error.status, None, error.headers)
+        status = f"{error.status} {error.title}"
+        if "json" in request.headers.get("Accept", ""):
+            said = {"message": error.message, "code": status, "title": error.title}
+            return json_answer(said, error.status, error.headers)
+        page = _PAGE.format(status=status, message=html.escape(error.message, quote=False))
+        headers = {"Content-Type": "text/html; charset=UTF-8", **error.headers}
+        return Answer(error.status, page.encode(), headers)
+
+    async def _handle(self, request: Request) -> Answer:
+        context = await self._context(request)
+        if self._metadefs.serves(request.path):
+            return await self._metadefs.answer(context, request)
+        raise NotFound("The resource could not be found.")
+
+    async def _context(self, request: Request) -> Context:
+        token = request.headers.get(TOKEN_HEADER, "")
+        context = await self._site.authenticator.context(token) if token else None
+        if context is None:
+            raise Unauthorized("The request you have made requires authentication.")
+        return context
+
+
+def _away(message: str) -> Unavailable:
+    return Unavailable(message, {"Retry-After": str(RETRY_AFTER_S)})
