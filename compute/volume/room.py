@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 from compute.policy.enforcer import Enforcer
 from compute.server.app import Service
 from compute.site import Site
-from compute.volume.api import ROUTES
+from compute.volume.api import ROUTES, group_snapshots, groups
+from compute.volume.drivers.contract import Driver
+from compute.volume.group_work import GroupWork
 from compute.volume.heartbeat import Heartbeat
 from compute.volume.rules import RULES
 from compute.volume.service import VolumeService
@@ -23,10 +25,13 @@ def _failed(name: str, error: BaseException) -> None:
 @contextlib.asynccontextmanager
 async def opened(site: Site) -> AsyncIterator[Service]:
     """The service, for as long as the block runs."""
-    heartbeat = Heartbeat(site, {})
+    drivers: dict[str, Driver] = {}
+    heartbeat, group_work = Heartbeat(site, drivers), GroupWork(site, drivers)
+    routes = [*ROUTES, *groups.routes(group_work), *group_snapshots.routes(group_work)]
     async with contextlib.AsyncExitStack() as stack:
         tasks = TaskOwner("volume", _failed)
         stack.push_async_callback(tasks.close)
         await heartbeat.beat()
         tasks.spawn("heartbeat", heartbeat.run())
-        yield VolumeService(site, Enforcer("volume", RULES, site.policies), ROUTES)
+        tasks.spawn("groups", group_work.run())
+        yield VolumeService(site, Enforcer("volume", RULES, site.policies), routes)

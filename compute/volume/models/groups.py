@@ -26,7 +26,7 @@ class GroupType(Base):
 
 
 class VolumeGroup(Base):
-    """A group. host: whose process does what is under way with it."""
+    """A group. host: that took the request which is under way, "" for none."""
 
     __tablename__ = "volume_group"
 
