@@ -1,7 +1,8 @@
 """Signs of life: which services run on which host, with the room of their backends, for all to see.
 
 A process writes its host's rows every ten seconds; who was silent for a minute counts as down. It also
-takes over the levels of loggers that an operator has set since it started.
+takes over the levels of loggers that an operator has set since it started, and removes messages that
+have expired.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from compute.site import Site
 from compute.volume.drivers.contract import Usage
+from compute.volume.messages import forget_old
 from compute.volume.models.services import LogLevel, VolumeService
 
 ROOM: Final = "volume services"
@@ -82,6 +84,7 @@ class Heartbeat:
         now = self._site.now_us()
         with self._site.database.write(ROOM, changes=False) as session:
             follow(session, self._site.host, self._started_us)
+            forget_old(session, now)
             levels = levels_now("atoll")
             for service in running:
                 row = session.get(VolumeService, (service.host, service.binary))

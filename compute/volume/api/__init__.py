@@ -8,12 +8,14 @@ from compute.volume.api import (
     filters,
     group_types,
     hosts,
+    manage,
     messages,
     qos,
     quotas,
     services,
     type_encryption,
     types,
+    workers,
 )
 
 ROUTES: Final[list[tuple[Any, ...]]] = [
@@ -28,4 +30,6 @@ ROUTES: Final[list[tuple[Any, ...]]] = [
     *messages.ROUTES,
     *filters.ROUTES,
     *extensions.ROUTES,
+    *manage.ROUTES,
+    *workers.ROUTES,
 ]

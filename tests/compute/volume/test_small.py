@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 
+from compute.volume.heartbeat import Heartbeat
 from compute.volume.matching import fits
 from compute.volume.messages import add_message, forget_old
+from compute.volume.models.volumes import Snapshot, Volume
 from tests.compute.volume.cloud import Volumes
-from tests.compute.volume.test_services import _site
+from tests.compute.volume.rows import add_snapshot, add_volume
+from tests.compute.volume.test_services import Room, _site
 
 
 async def test_a_project_has_a_default_type_of_its_own(volumes: Volumes) -> None:
@@ -78,6 +81,41 @@ async def test_filters_extensions_and_no_clusters(volumes: Volumes) -> None:
     await volumes.refused(404, "GET", "/clusters/one")
     await volumes.refused(404, "PUT", "/clusters/enable", {"name": "one"})
     await volumes.refused(400, "PUT", "/clusters/disable", {})
+
+
+async def test_what_a_dead_host_had_begun_is_ended(volumes: Volumes) -> None:
+    database = volumes.cloud.identity.database
+    await Heartbeat(_site(volumes, "h1"), {"ring": Room()}).beat()
+    for ident, status in (("v1", "creating"), ("v2", "deleting"), ("v3", "available")):
+        add_volume(database, ident, "p", status=status, host="h1", backend="ring")
+    add_volume(database, "v4", "p", status="creating", host="h2", backend="ring")
+    add_snapshot(database, "s1", "v3", "p", status="creating")
+    found = (await volumes.ok("POST", "/workers/cleanup", {"host": "h1"})).body
+    assert found == {"cleaning": [], "unavailable": []}  # it is up
+    volumes.cloud.clock.ahead_s += 61
+    for body in ({"resource_type": "cat"}, {"binary": "nova"}, {"colour": "red"}):
+        await volumes.refused(400, "POST", "/workers/cleanup", body)
+    found = (await volumes.ok("POST", "/workers/cleanup", {"resource_type": "snapshot"})).body
+    assert [row["host"] for row in found["cleaning"]] == ["h1@ring"]
+    with database.read() as session:
+        assert session.get_one(Snapshot, "s1").status == "error"
+        assert session.get_one(Volume, "v1").status == "creating"
+    await volumes.ok("POST", "/workers/cleanup", {})
+    with database.read() as session:
+        statuses = [session.get_one(Volume, f"v{number}").status for number in range(1, 5)]
+    assert statuses == ["error", "error_deleting", "available", "creating"]
+    _, token = await volumes.user("member")
+    await volumes.refused(403, "POST", "/workers/cleanup", {}, token=token)
+
+
+async def test_nothing_is_taken_over(volumes: Volumes) -> None:
+    body = {"volume": {"host": "h1@file", "ref": {"source-name": "x"}}}
+    await volumes.refused(501, "POST", "/os-volume-manage", body)
+    await volumes.refused(400, "POST", "/os-volume-manage", {"volume": {}})
+    await volumes.refused(501, "GET", "/manageable_snapshots/detail")
+    await volumes.refused(404, "GET", "/manageable_volumes", version="3.7")
+    _, token = await volumes.user("member")
+    await volumes.refused(403, "GET", "/manageable_volumes", token=token)
 
 
 CAPABILITIES: dict[str, Any] = {
