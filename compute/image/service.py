@@ -1,20 +1,26 @@
 """Images as a service of the add-on's port: admits callers, picks handlers, writes refusals."""
 
 import html
+import inspect
 import logging
+import re
 from typing import Final
 
 from compute.access import Context
 from compute.database.engine import DatabaseAway, NotUnique
+from compute.image.api import ROUTES
+from compute.image.api.discovery import versions
+from compute.image.call import Call, Handler, Images
 from compute.image.metadefs.routes import Metadefs
 from compute.objects.errors import StoreAway
-from compute.policy.enforcer import Enforcer
-from compute.server.errors import ApiError, Conflict, NotFound, Unauthorized, Unavailable
+from compute.server.errors import ApiError, Conflict, Unauthorized, Unavailable
 from compute.server.request import Answer, Request, json_answer
-from compute.site import Site
+from compute.server.routes import Route, RouteTable
 
 TOKEN_HEADER: Final = "X-Auth-Token"  # noqa: S105 - a name
 RETRY_AFTER_S: Final = 1
+OPEN_PATHS: Final = ("/", "/versions", "/versions/")
+_STREAMED: Final = re.compile(r"/v2/images/[^/]+/(file|stage)")
 _PAGE: Final = """<html>
  <head>
   <title>{status}</title>
@@ -31,13 +37,14 @@ log = logging.getLogger("atoll.cloud.image")
 class ImageService:
     """Answers the room's requests. One per process."""
 
-    def __init__(self, site: Site, enforcer: Enforcer) -> None:
-        self._site = site
-        self._metadefs = Metadefs(site, enforcer)
+    def __init__(self, images: Images) -> None:
+        self._images = images
+        self._metadefs = Metadefs(images.site, images.enforcer)
+        self._routes: RouteTable[Handler] = RouteTable(Route(*row) for row in ROUTES)
 
-    def streams(self, _method: str, _path: str) -> bool:
-        """All bodies are small."""
-        return False
+    def streams(self, method: str, path: str) -> bool:
+        """An image's bytes are not read whole."""
+        return method == "PUT" and _STREAMED.fullmatch(path) is not None
 
     async def answer(self, request: Request) -> Answer:
         """The answer, refusals included."""
@@ -69,17 +76,30 @@ class ImageService:
         return Answer(error.status, page.encode(), headers)
 
     async def _handle(self, request: Request) -> Answer:
+        if request.path in OPEN_PATHS:
+            return versions(request)
         context = await self._context(request)
         if self._metadefs.serves(request.path):
             return await self._metadefs.answer(context, request)
-        raise NotFound("The resource could not be found.")
+        handler, path = self._routes.find(request.method, request.path)
+        call = Call(self._images, request, path, context)
+        if inspect.iscoroutinefunction(handler):
+            answer: Answer = await handler(call)
+            return answer
+        return await self._images.site.database.run(lambda: _plain(handler, call))
 
     async def _context(self, request: Request) -> Context:
         token = request.headers.get(TOKEN_HEADER, "")
-        context = await self._site.authenticator.context(token) if token else None
+        context = await self._images.site.authenticator.context(token) if token else None
         if context is None:
             raise Unauthorized("The request you have made requires authentication.")
         return context
+
+
+def _plain(handler: Handler, call: Call) -> Answer:
+    answer = handler(call)
+    assert isinstance(answer, Answer)
+    return answer
 
 
 def _away(message: str) -> Unavailable:

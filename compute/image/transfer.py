@@ -1,0 +1,137 @@
+"""Bytes on their way into the object store and out of it: in one pass, a few blocks at a time.
+
+Hashes and inspection run on a thread while the block before goes out, so memory and time do not depend
+on an image's size.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from compute.image.formats.inspect import Found, Inspector
+from compute.image.settings import SEGMENT_BYTES
+from compute.objects.contract import ObjectStore
+from compute.volume.drivers.contract import Piece
+
+BLOCK_BYTES: Final = 1024 * 1024
+HASH_ALGORITHM: Final = "sha512"
+
+
+class TooMuch(Exception):
+    """There are more bytes than an image may have."""
+
+
+class Written(NamedTuple):
+    """What was written. parts: names and sizes of the objects. found: what was inspected, if it was."""
+
+    parts: list[list[Any]]
+    size_bytes: int
+    checksum: str
+    hash_value: str
+    found: Found | None
+
+
+class _Source:
+    """Blocks of a stream, each hashed and inspected before the next one is handed out."""
+
+    def __init__(
+        self, chunks: AsyncIterator[bytes], inspector: Inspector | None, size_max_bytes: int
+    ) -> None:
+        self._chunks = chunks
+        self._inspector = inspector
+        self._size_max = size_max_bytes
+        self._held: bytes | None = None
+        self._md5 = hashlib.md5()
+        self._hash = hashlib.new(HASH_ALGORITHM)
+        self.size_bytes = 0
+        self.taken_bytes = 0
+
+    async def has_more(self) -> bool:
+        """Whether another block comes."""
+        if self._held is None:
+            self._held = await self._next()
+        return self._held is not None
+
+    async def segment(self) -> AsyncIterator[bytes]:
+        """The blocks of one object. Raises Mismatch, TooMuch, and what the stream raises."""
+        room = SEGMENT_BYTES
+        while room > 0 and await self.has_more():
+            block, self._held = self._held, None
+            assert block is not None
+            judged = asyncio.create_task(asyncio.to_thread(self._judge, block), name="image hashes")
+            try:
+                yield block
+            finally:
+                await judged
+            room -= len(block)
+            self.taken_bytes += len(block)
+
+    def _judge(self, block: bytes) -> None:
+        self._md5.update(block)
+        self._hash.update(block)
+        if self._inspector is not None:
+            self._inspector.eat(block)
+
+    async def _next(self) -> bytes | None:
+        """A whole block, or what there is at the end."""
+        gathered = bytearray()
+        while len(gathered) < BLOCK_BYTES:
+            try:
+                gathered += await anext(self._chunks)
+            except StopAsyncIteration:
+                break
+        self.size_bytes += len(gathered)
+        if self.size_bytes > self._size_max:
+            raise TooMuch
+        return bytes(gathered) or None
+
+    def digests(self) -> tuple[str, str]:
+        """MD5 and SHA-512, in hex."""
+        return self._md5.hexdigest(), self._hash.hexdigest()
+
+
+async def write(
+    objects: ObjectStore,
+    container: str,
+    prefix: str,
+    chunks: AsyncIterator[bytes],
+    inspector: Inspector | None,
+    size_max_bytes: int,
+) -> Written:
+    """Store a stream below a prefix. What is there when it raises is the caller's to delete.
+
+    Raises Mismatch, TooMuch, StoreAway, StoreRefused, and what the stream raises.
+    """
+    source = _Source(chunks, inspector, size_max_bytes)
+    parts: list[list[Any]] = []
+    while await source.has_more():
+        name = f"{prefix}{len(parts):06d}"
+        await objects.put(container, name, source.segment())
+        parts.append([name, source.taken_bytes - sum(part[1] for part in parts)])
+    found = inspector.finish() if inspector is not None else None
+    return Written(parts, source.size_bytes, *source.digests(), found)
+
+
+def pieces_of(container: str, parts: Sequence[Sequence[Any]]) -> tuple[Piece, ...]:
+    """Where bytes are, of a copy."""
+    return tuple(Piece(container, name, 0, size) for name, size in parts)
+
+
+def cut(pieces: Sequence[Piece], offset: int, length: int) -> list[Piece]:
+    """The pieces of a range."""
+    found, at, end = [], 0, offset + length
+    for piece in pieces:
+        start, stop = max(offset, at), min(end, at + piece.length)
+        if start < stop:
+            found.append(piece._replace(offset=piece.offset + start - at, length=stop - start))
+        at += piece.length
+    return found
+
+
+async def read(objects: ObjectStore, pieces: Sequence[Piece]) -> AsyncIterator[bytes]:
+    """The bytes. Raises StoreAway, NoSuchObject."""
+    for piece in pieces:
+        async with objects.stream(piece.container, piece.name, piece.offset, piece.length) as found:
+            async for chunk in found.chunks():
+                yield chunk
