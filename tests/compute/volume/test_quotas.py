@@ -1,5 +1,6 @@
 """Quotas: what was set, what is in use, and who is refused."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -132,3 +133,15 @@ def test_what_is_over_a_limit_is_said_in_upstreams_words() -> None:
         assert caught.value.message == said
         assert caught.value.status == 413
         assert caught.value.headers == {"Retry-After": "0"}
+
+
+async def test_of_many_who_take_the_last_one_wins(volumes: Volumes) -> None:
+    await volumes.ok("POST", "/group_types", {"group_type": {"name": "together"}})
+    project = (await volumes.cloud.ok("GET", "/projects?name=admin"))["projects"][0]["id"]
+    await _set(volumes, project, groups=1)
+    body = {"group": {"group_type": "together", "volume_types": ["__DEFAULT__"]}}
+    replies = await asyncio.gather(*(volumes.call("POST", "/groups", body) for _ in range(5)))
+    assert sorted(reply.status for reply in replies) == [202, 413, 413, 413, 413]
+    (refused, *_) = (reply for reply in replies if reply.status == 413)
+    assert refused.headers["Retry-After"] == "0"
+    assert refused["overLimit"]["retryAfter"] == "0"
