@@ -17,7 +17,7 @@ from compute.objects.errors import StoreAway
 from compute.site import Site
 from compute.volume.call import ROOM
 from compute.volume.drivers.contract import Driver
-from compute.volume.groups import IDLE, settle
+from compute.volume.groups import IDLE, are_under_way, settle
 from compute.volume.messages import add_message
 from compute.volume.models.groups import GroupSnapshot, VolumeGroup
 from compute.volume.models.volumes import Snapshot, Volume
@@ -88,6 +88,9 @@ class GroupWork:
         return [step for step in found if step.backend in self._drivers]
 
     def _settle(self) -> None:
+        with self._site.database.read() as session:
+            if not are_under_way(session):
+                return
         with self._site.database.write(ROOM, changes=False) as session:
             settle(session)
 
