@@ -25,12 +25,16 @@ ROOM: Final = "image"
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """The room's own: its site, rules and settings, and who deletes what nobody needs."""
+    """The room's own: its site, rules and settings, who deletes what nobody needs.
+
+    spawn: begins a task by its id, on the event loop.
+    """
 
     site: Site
     enforcer: Enforcer
     settings: Settings
     sweeper: Sweeper
+    spawn: Callable[[str], None]
 
     def is_admin(self, context: Context) -> bool:
         """Whether a caller sees everything."""

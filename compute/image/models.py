@@ -113,3 +113,39 @@ class Hold(Base):
     holder: Mapped[str] = mapped_column(String(NAME_CHARS), primary_key=True)
     image_id: Mapped[str] = mapped_column(String(ID_CHARS), primary_key=True, index=True)
     pieces: Mapped[list[Any]]
+
+
+class Staged(Base):
+    """Bytes that wait for their import."""
+
+    __tablename__ = "image_staged"
+
+    image_id: Mapped[str] = mapped_column(ForeignKey("image.id", ondelete="CASCADE"), primary_key=True)
+    container: Mapped[str] = mapped_column(String(NAME_CHARS))
+    prefix: Mapped[str] = mapped_column(String(NAME_CHARS))
+    parts: Mapped[list[Any]]
+
+
+class Task(Base):
+    """An import. host: whose process does it. status: pending, processing, success or failure."""
+
+    __tablename__ = "image_task"
+    __table_args__ = (
+        Index("ix_image_task_host_status", "host", "status"),
+        Index("ix_image_task_owner_created_us", "owner", "created_us"),
+    )
+
+    id: Mapped[str] = mapped_column(String(ID_CHARS), primary_key=True)
+    type: Mapped[str] = mapped_column(String(30))
+    status: Mapped[str] = mapped_column(String(30))
+    owner: Mapped[str | None] = mapped_column(String(NAME_CHARS))
+    image_id: Mapped[str] = mapped_column(String(ID_CHARS), index=True)
+    user_id: Mapped[str] = mapped_column(String(ID_CHARS))
+    request_id: Mapped[str] = mapped_column(String(ID_CHARS))
+    host: Mapped[str] = mapped_column(String(NAME_CHARS))
+    input: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any] | None]
+    message: Mapped[str] = mapped_column(Text)
+    created_us: Mapped[int] = mapped_column(BigInteger)
+    updated_us: Mapped[int] = mapped_column(BigInteger)
+    expires_us: Mapped[int | None] = mapped_column(BigInteger)

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 
 from compute.image.call import Images
+from compute.image.imports.runner import Runner
+from compute.image.imports.tasks import give_up
 from compute.image.rules import RULES
 from compute.image.service import ImageService
 from compute.image.settings import Settings
@@ -16,18 +19,27 @@ from compute.site import Site
 
 def images_of(site: Site, settings: Settings) -> Images:
     """The room's own."""
-    return Images(site, Enforcer("image", RULES, site.policies), settings, Sweeper(site))
+
+    def nobody(_task_id: str) -> None:
+        raise AssertionError("no runner is there yet")
+
+    enforcer = Enforcer("image", RULES, site.policies)
+    return Images(site, enforcer, settings, Sweeper(site), nobody)
 
 
 @contextlib.asynccontextmanager
 async def opened(site: Site, settings: Settings | None = None) -> AsyncIterator[Service]:
     """The service, for as long as the block runs. What this host left half done is undone first."""
-    images = images_of(site, settings or Settings())
-    await site.database.run(images.sweeper.give_up)
+    bare = images_of(site, settings or Settings())
+    await site.database.run(lambda: give_up(bare))
+    await site.database.run(bare.sweeper.give_up)
+    runner = Runner(bare)
+    images = dataclasses.replace(bare, spawn=runner.spawn)
     sweeping = asyncio.create_task(images.sweeper.run(), name="image sweeper")
     try:
         yield ImageService(images)
     finally:
+        await runner.stop()
         sweeping.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await sweeping

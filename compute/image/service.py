@@ -13,7 +13,7 @@ from compute.image.api.discovery import versions
 from compute.image.call import Call, Handler, Images
 from compute.image.metadefs.routes import Metadefs
 from compute.objects.errors import StoreAway
-from compute.server.errors import ApiError, Conflict, Unauthorized, Unavailable
+from compute.server.errors import ApiError, Conflict, NotFound, Unauthorized, Unavailable
 from compute.server.request import Answer, Request, json_answer
 from compute.server.routes import Route, RouteTable
 
@@ -79,6 +79,8 @@ class ImageService:
         if request.path in OPEN_PATHS:
             return versions(request)
         context = await self._context(request)
+        if request.path == "/v2/images/":
+            raise NotFound("No image found with ID ''")  # what stands before the slash is no list
         if self._metadefs.serves(request.path):
             return await self._metadefs.answer(context, request)
         handler, path = self._routes.find(request.method, request.path)

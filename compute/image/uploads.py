@@ -5,19 +5,17 @@ Each step that fails leaves an effort without a host, which the sweeper ends, an
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from compute.image.call import ROOM, Images
 from compute.image.formats.inspect import Inspector
-from compute.image.models import Effort, Hold, Image, ImageCopy
+from compute.image.models import Effort, Image, ImageCopy, Staged
 from compute.image.settings import Store
 from compute.image.transfer import HASH_ALGORITHM, Written, write
 from compute.server.errors import ApiError, BadRequest, Conflict
-
-STAGING: Final = "images-staging"
 
 
 class Gone(ApiError):
@@ -47,7 +45,7 @@ def begin(
         missing = [name for name in ("disk_format", "container_format") if getattr(image, name) is None]
         said = ", ".join(missing)
         raise BadRequest(f"Properties {said} must be set prior to saving data.")
-    if image.status != "queued" and not (during == "importing" and image.status == "uploading"):
+    if image.status != "queued":
         raise Conflict(f"Image status transition from {image.status} to {during} is not allowed")
     effort = start(images, session, image.id, place.container)
     inspector = Inspector(image.disk_format, image.container_format) if inspect else None
@@ -183,11 +181,7 @@ def discard(images: Images, session: Session, image: Image) -> None:
     due_us = images.site.now_us() + images.settings.delete_after_s * 1_000_000
     for copy in session.scalars(select(ImageCopy).where(ImageCopy.image_id == image.id)):
         discard_copy(images, session, copy, due_us)
-    session.execute(  # a staged image's bytes are nobody's now
-        update(Effort)
-        .where(Effort.image_id == image.id, Effort.container == STAGING)
-        .values(host=None, due_us=0)
-    )
+    drop_staged(images, session, image.id)
     session.flush()
     session.delete(image)
 
@@ -207,6 +201,18 @@ def discard_copy(images: Images, session: Session, copy: ImageCopy, due_us: int 
     session.delete(copy)
 
 
-def held(session: Session, image_id: str) -> bool:
-    """Whether somebody needs the bytes."""
-    return session.scalar(select(Hold.holder).where(Hold.image_id == image_id).limit(1)) is not None
+def drop_staged(images: Images, session: Session, image_id: str) -> None:
+    """Within a transaction: staged bytes may go."""
+    staged = session.get(Staged, image_id)
+    if staged is not None:
+        session.add(
+            Effort(
+                id=images.site.new_id(),
+                image_id=image_id,
+                container=staged.container,
+                prefix=staged.prefix,
+                host=None,
+                due_us=0,
+            )
+        )
+        session.delete(staged)

@@ -19,7 +19,7 @@ REPOSITORY: Final = Path(__file__).resolve().parents[2]
 ENVIRONMENT: Final = REPOSITORY / ".venv-tempest" / "bin"
 EXPECTED: Final = Path(__file__).with_name("expected.txt")
 PASSWORD: Final = "tempest-admin-password"
-DEFAULT_TESTS: Final = r"^tempest\.api\.identity\."
+DEFAULT_TESTS: Final = r"^tempest\.api\.(identity|image)\."
 LOCKOUT_ATTEMPTS: Final = 2
 LOCKOUT_S: Final = 5
 HISTORY: Final = 2
@@ -57,10 +57,17 @@ access_rules = true
 external_idp = false
 [service_available]
 cinder = false
-glance = false
+glance = true
 neutron = false
 nova = false
 swift = true
+[image]
+disk_formats = raw,qcow2,ami,ari,aki,vhd,vhdx,vmdk,vdi,iso
+container_formats = bare,ami,ari,aki,ovf,ova
+[image-feature-enabled]
+import_image = true
+image_format_enforcement = true
+http_store_enabled = false
 [oslo_concurrency]
 lock_path = {store.folder}/locks
 """
