@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from compute.policy.enforcer import Enforcer
 from compute.server.app import Service
 from compute.site import Site
-from compute.volume.api import ROUTES, group_snapshots, groups
+from compute.volume.api import ROUTES, group_actions, group_snapshots
 from compute.volume.drivers.contract import Driver
 from compute.volume.group_work import GroupWork
 from compute.volume.heartbeat import Heartbeat
@@ -27,7 +27,7 @@ async def opened(site: Site) -> AsyncIterator[Service]:
     """The service, for as long as the block runs."""
     drivers: dict[str, Driver] = {}
     heartbeat, group_work = Heartbeat(site, drivers), GroupWork(site, drivers)
-    routes = [*ROUTES, *groups.routes(group_work), *group_snapshots.routes(group_work)]
+    routes = [*ROUTES, *group_actions.routes(group_work), *group_snapshots.routes(group_work)]
     async with contextlib.AsyncExitStack() as stack:
         tasks = TaskOwner("volume", _failed)
         stack.push_async_callback(tasks.close)

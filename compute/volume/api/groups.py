@@ -6,20 +6,16 @@ from typing import Any, Final
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from compute.server.errors import Absent, BadRequest
+from compute.server.errors import BadRequest
 from compute.server.request import Answer, json_answer
 from compute.server.schema import Schema
 from compute.volume.api import forms
 from compute.volume.api.group_types import group_type_for
 from compute.volume.call import Call
-from compute.volume.group_copies import copy_group
-from compute.volume.group_work import GroupWork
 from compute.volume.groups import (
     IDLE,
-    STATUSES,
     added,
     are_under_way,
-    check_deletable,
     invalid_group,
     no_such_group,
     removed,
@@ -61,18 +57,6 @@ _CREATE = Schema(
         *("group_type", "volume_types"),
     )
 )
-_FROM = Schema(
-    forms.within(
-        "create-from-src",
-        {
-            "description": forms.DESCRIPTION,
-            "name": forms.NAME_OR_NULL,
-            "source_group_id": forms.UUID,
-            "group_snapshot_id": forms.UUID,
-        },
-        oneOf=[{"required": ["group_snapshot_id"]}, {"required": ["source_group_id"]}],
-    )
-)
 _UPDATE = Schema(
     forms.within(
         "group",
@@ -85,11 +69,10 @@ _UPDATE = Schema(
         minProperties=1,
     )
 )
-_DELETE = Schema(forms.within("delete", {"delete-volumes": forms.TRUTH}))
-_RESET = Schema(forms.within("reset_status", {"status": {"type": "string"}}, "status"))
 
 
-def _stripped(fields: Mapping[str, Any], name: str) -> str | None:
+def stripped(fields: Mapping[str, Any], name: str) -> str | None:
+    """A text without space around it."""
     value = fields.get(name)
     return value.strip() if isinstance(value, str) else None
 
@@ -119,7 +102,8 @@ def _detail(call: Call, session: Session, row: VolumeGroup) -> dict[str, Any]:
     return view
 
 
-def _summary(row: VolumeGroup) -> dict[str, Any]:
+def summary(row: VolumeGroup) -> dict[str, Any]:
+    """What lists and answers to changes show."""
     return {"id": row.id, "name": row.name}
 
 
@@ -167,7 +151,7 @@ def _listed(call: Call, *, detail: bool) -> Answer:
     page = page_of(call.request.query)
     with call.read() as session:
         rows = rows_of(session, _filtered(call), page, _COLUMNS, VolumeGroup)
-        shown = [_detail(call, session, row) if detail else _summary(row) for row in rows]
+        shown = [_detail(call, session, row) if detail else summary(row) for row in rows]
     links = next_links(call.request, rows)
     return json_answer({"groups": shown} | ({"group_links": links} if links else {}))
 
@@ -204,20 +188,21 @@ def create_group(call: Call) -> Answer:
         kinds = {type_for(session, call.context, asked).id for asked in fields["volume_types"]}
         group_type = group_type_for(session, call, fields["group_type"])
         reserve(session, call.context.project_id or "", {"groups": 1})
-        row = _new(call, fields, group_type.id, zone)
+        row = new_group(call, fields, group_type.id, zone)
         session.add(row)
         session.flush()
         session.add_all(GroupVolumeType(group_id=row.id, type_id=kind) for kind in kinds)
-    return json_answer({"group": _summary(row)}, 202)
+    return json_answer({"group": summary(row)}, 202)
 
 
-def _new(call: Call, fields: Mapping[str, Any], type_id: str, zone: str | None) -> VolumeGroup:
+def new_group(call: Call, fields: Mapping[str, Any], type_id: str, zone: str | None) -> VolumeGroup:
+    """A row that is nowhere yet."""
     return VolumeGroup(
         id=call.site.new_uuid(),
         project_id=call.context.project_id,
         user_id=call.context.user_id,
-        name=_stripped(fields, "name"),
-        description=_stripped(fields, "description"),
+        name=stripped(fields, "name"),
+        description=stripped(fields, "description"),
         status="available",
         zone=zone,
         host=IDLE,
@@ -239,7 +224,7 @@ def update_group(call: Call) -> Answer:
         changed = {
             name: value
             for name in ("name", "description")
-            if (value := _stripped(fields, name)) is not None and value != getattr(row, name)
+            if (value := stripped(fields, name)) is not None and value != getattr(row, name)
         }
         if not (changed or joining or leaving):
             raise invalid_group(
@@ -262,99 +247,10 @@ def _ids(text: str | None) -> list[str]:
     return [ident.strip() for ident in (text or "").split(",") if ident.strip()]
 
 
-class _Actions:
-    """POST /v3/groups/{group_id}/action and /v3/groups/action, which need hands at the backends."""
-
-    def __init__(self, work: GroupWork) -> None:
-        self._work = work
-
-    async def act(self, call: Call) -> Answer:
-        """One action by its name."""
-        name = next(iter(call.request.json()), "")
-        known = _ACTIONS.get(name)
-        if known is None or call.minor < known[1]:
-            raise BadRequest(f"There is no such action: {name}")
-        answer = await call.site.database.run(lambda: known[0](call))
-        self._work.ask()
-        return answer
-
-    async def create_from_source(self, call: Call) -> Answer:
-        """A group with copies of another one's volumes, or of a group snapshot's."""
-        call.enforce("group:create")
-        fields = call.body(_FROM)["create-from-src"]
-        answer = await call.site.database.run(lambda: _copied(call, fields))
-        self._work.ask()
-        return answer
-
-
-def _copied(call: Call, fields: Mapping[str, Any]) -> Answer:
-    with call.write() as session:
-        row = _new(call, fields, "", ZONE)
-        copy_group(call, session, row, fields.get("source_group_id"), fields.get("group_snapshot_id"))
-    return json_answer({"group": _summary(row)}, 202)
-
-
-def _delete(call: Call) -> Answer:
-    with_volumes = is_true(call.body(_DELETE)["delete"].get("delete-volumes", False))
-    with call.write() as session:
-        settle(session)
-        row = group_of(call, session, call.path["group_id"], "group:delete")
-        for volume in check_deletable(session, row, with_volumes=with_volumes):
-            volume.previous_status, volume.status = volume.status, "deleting"
-        row.status, row.host = "deleting", call.site.host
-        session.flush()
-        settle(session)
-    return Answer(202)
-
-
-def _reset(call: Call) -> Answer:
-    status = call.body(_RESET)["reset_status"]["status"].lower()
-    if status not in STATUSES:
-        raise BadRequest(
-            f"Invalid Group Status: Group status: {status} is invalid, valid status are: {STATUSES}."
-        )
-    with call.write() as session:
-        row = group_of(call, session, call.path["group_id"], "group:reset_status")
-        row.status, row.updated_us = status, call.site.now_us()
-    return Answer(202)
-
-
-def _replicate(call: Call) -> Answer:
-    with call.read() as session:
-        group_of(call, session, call.path["group_id"], "group:enable_replication")
-    raise Absent("Backends replicate no groups.")
-
-
-_ACTIONS: Final = {
-    "delete": (_delete, SINCE),
-    "reset_status": (_reset, RESET_SINCE),
-    **dict.fromkeys(("enable_replication", "disable_replication"), (_replicate, REPLICATION_SINCE)),
-    "failover_replication": (_replicate, REPLICATION_SINCE),
-    "list_replication_targets": (_replicate, REPLICATION_SINCE),
-}
-
-
-def no_consistency_groups(_call: Call) -> Answer:
-    """Upstream's groups of before 3.13, which it keeps for those that were made then; here are none."""
-    raise Absent("Consistency groups gave way to groups: /v3/groups.")
-
-
-def routes(work: GroupWork) -> list[tuple[Any, ...]]:
-    """What answers requests about groups."""
-    actions = _Actions(work)
-    legacy = [
-        (method, path, no_consistency_groups)
-        for collection in ("consistencygroups", "cgsnapshots")
-        for path in (f"/v3/{collection}", f"/v3/{collection}/{{ident}}")
-        for method in ("GET", "POST", "PUT", "DELETE")
-    ]
-    return [
-        *legacy,
-        ("GET", "/v3/groups", list_groups, SINCE),
-        ("GET", "/v3/groups/detail", list_details, SINCE),
-        ("POST", "/v3/groups", create_group, SINCE),
-        ("POST", "/v3/groups/action", actions.create_from_source, SOURCES_SINCE),
-        ("GET", "/v3/groups/{group_id}", show_group, SINCE),
-        ("PUT", "/v3/groups/{group_id}", update_group, SINCE),
-        ("POST", "/v3/groups/{group_id}/action", actions.act, SINCE),
-    ]
+ROUTES: Final = [
+    ("GET", "/v3/groups", list_groups, SINCE),
+    ("GET", "/v3/groups/detail", list_details, SINCE),
+    ("POST", "/v3/groups", create_group, SINCE),
+    ("GET", "/v3/groups/{group_id}", show_group, SINCE),
+    ("PUT", "/v3/groups/{group_id}", update_group, SINCE),
+]
