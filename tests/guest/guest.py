@@ -1,6 +1,6 @@
-"""A real guest: Debian's kernel and busybox under QEMU's emulation, which runs one script and powers off.
+"""A real guest: Debian's kernel and busybox under QEMU's emulation; it runs one script and powers off.
 
-No KVM: a kernel that was not made for it does not start on every machine's. A boot takes some 6 s of CPU.
+No KVM: not every machine's starts a kernel that was not made for it. A boot takes some 6 s of CPU.
 """
 
 import dataclasses
@@ -62,9 +62,7 @@ def _initrd(kernel: Kernel, script: str) -> bytes:
     folders = [Entry(name, FOLDER) for name in ("bin", "dev", "mnt", "modules", "proc", "sys")]
     busybox = BUSYBOX.read_bytes()
     listed = subprocess.run([BUSYBOX, "--list"], capture_output=True, check=True).stdout.decode()
-    commands = [
-        Entry(f"bin/{name}", LINK, b"busybox") for name in listed.split() if name != "busybox"
-    ]
+    commands = [Entry(f"bin/{name}", LINK, b"busybox") for name in listed.split() if name != "busybox"]
     modules = [Entry(f"modules/{name}.ko", PROGRAM, kernel.module(name)) for name in MODULES]
     files = [Entry("init", PROGRAM, INIT.encode()), Entry("script", PROGRAM, script.encode())]
     return initrd([*folders, Entry("bin/busybox", PROGRAM, busybox), *commands, *modules, *files])

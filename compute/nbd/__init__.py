@@ -1,0 +1,1 @@
+"""A server of the NBD protocol (github.com/NetworkBlockDevice/nbd, doc/proto.md)."""

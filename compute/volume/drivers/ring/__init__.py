@@ -1,0 +1,1 @@
+"""Volumes that live in the object store."""
