@@ -28,6 +28,7 @@ STARTS_STORES = (
     "tests/api/swift/test_clients.py",
     "tests/compute/identity/test_clients.py",
     "tests/compute/objects/",
+    "tests/compute/volume/ring/test_store.py",
     "tests/unit/bench/",
 )
 """Tests that start processes that serve."""

@@ -89,7 +89,7 @@ class Connection:
                 self._bytes += request.length
                 task = asyncio.ensure_future(self._serve(request))
                 self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(self._ended)
         finally:
             if self._tasks:
                 await asyncio.wait(self._tasks)
@@ -121,7 +121,10 @@ class Connection:
             log.info("an NBD client went away: %s", error)
         finally:
             self._bytes -= request.length
-            self._room.set()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.set()
 
     async def _answered(self, request: Request) -> None:
         try:
