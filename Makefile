@@ -61,6 +61,14 @@ keystone: $(VENV)/.dev ## the store behind a real Keystone from PyPI
 	  $(KEYSTONE_VENV)/bin/pip --disable-pip-version-check --quiet --no-input install keystone==$(KEYSTONE); }
 	@$(BIN)/python -m tests.keystone
 
+smoke-guest: $(VENV)/.dev clients ## real guests, emulated, on volumes of the object store
+	@for pair in qemu-system-x86_64:qemu-system-x86 busybox:busybox-static; do \
+	  command -v "$${pair%:*}" >/dev/null || apt-get install -qq -y --no-install-recommends "$${pair#*:}" >/dev/null; done
+	@test -d build/guest/boot || { mkdir -p build/guest && cd build/guest && \
+	  apt-get download -qq $$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-.*\)/\1/p') && \
+	  dpkg-deb -x linux-image-*.deb . && rm linux-image-*.deb; }
+	@$(BIN)/python -m tests.guest build/guest
+
 crash: $(VENV)/.dev ## cut a device's power at every moment, and look at every state of its disk; takes long
 	@ATOLL_CRASH_IMAGES=all $(BIN)/pytest -n $(JOBS) --timeout 7200 tests/crash $(ARGS)
 
@@ -95,6 +103,7 @@ clients:
 	@missing=''; for name in $(CLIENTS); do command -v "$$name" >/dev/null || missing="$$missing $$name"; done; \
 	command -v ip >/dev/null && command -v tc >/dev/null || missing="$$missing iproute2"; \
 	command -v qemu-img >/dev/null || missing="$$missing qemu-utils"; \
+	command -v nbdcopy >/dev/null || missing="$$missing libnbd-bin"; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -105,4 +114,4 @@ clients:
 	  fi; \
 	fi
 
-.PHONY: help up cluster test check bench sim sim-mutants tempest keystone crash lock clients
+.PHONY: help up cluster test check bench sim sim-mutants tempest keystone smoke-guest crash lock clients
