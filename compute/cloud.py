@@ -23,6 +23,7 @@ from compute.identity.service import IdentityService
 from compute.identity.settings import Settings
 from compute.identity.tokens.payload import TokenKeys
 from compute.image.room import opened as image_room
+from compute.image.settings import Settings as ImageSettings
 from compute.objects.client import SwiftStore
 from compute.objects.contract import ObjectStore
 from compute.policy.enforcer import Enforcer
@@ -54,6 +55,7 @@ class CloudConfig(NamedTuple):
     drain_s: float = 10.0
     settings: Settings = Settings()
     node: str = ""
+    image: ImageSettings = ImageSettings()
 
     @property
     def url(self) -> str:
@@ -140,10 +142,10 @@ def site_of(
     )
 
 
-async def _rooms(_config: CloudConfig, site: Site, stack: contextlib.AsyncExitStack) -> list[Mount]:
+async def _rooms(config: CloudConfig, site: Site, stack: contextlib.AsyncExitStack) -> list[Mount]:
     """The rooms that need an object store, opened; the stack closes them."""
     return [
-        Mount("/image", await stack.enter_async_context(image_room(site))),
+        Mount("/image", await stack.enter_async_context(image_room(site, config.image))),
         Mount("/volume", await stack.enter_async_context(volume_room(site))),
     ]
 

@@ -83,12 +83,26 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     identity_password_days: int = 0
     identity_password_history: int = 0
     identity_password_age_days: int = 0
+    image_stores: list[str] = ["default"]
+    image_size_max_bytes: int = 1024**4
+    image_size_total_mib: int = -1
+    image_stage_total_mib: int = -1
+    image_count_total: int = -1
+    image_count_uploading: int = -1
+    image_delete_after_s: int = 0
+    image_cache_bytes: int = 10 * 1024**3
+    image_convert_to: str = ""
+    image_web_hosts: list[str] = []
+    image_web_ports: list[int] = [80, 443]
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value}; it must be from {low} to {high}")
+        names = [text.partition("=")[0] for text in self.image_stores]
+        if not names or len(set(names)) != len(names) or not all(map(_NAME.fullmatch, names)):
+            raise ValueError("image_stores must be different NAMEs or NAME=POLICYs, at least one")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key go together")
         self._check_cluster()
@@ -168,6 +182,13 @@ _RANGES: Final = (
     ("identity_password_days", 0, 3650),
     ("identity_password_history", 0, 24),
     ("identity_password_age_days", 0, 3650),
+    ("image_size_max_bytes", 1, 2**50),
+    ("image_size_total_mib", -1, 2**40),
+    ("image_stage_total_mib", -1, 2**40),
+    ("image_count_total", -1, 10**9),
+    ("image_count_uploading", -1, 10**9),
+    ("image_delete_after_s", 0, 365 * 86400),
+    ("image_cache_bytes", 0, 2**50),
 )
 
 _PATHS: Final = (

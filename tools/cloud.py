@@ -71,12 +71,15 @@ def cloud_config(config: Config, secret: bytes) -> Any:
 
     from compute.cloud import CloudConfig
     from compute.identity.settings import Settings
+    from compute.image.settings import Settings as ImageSettings
 
-    chosen = {
-        name.removeprefix("identity_"): value
-        for name, value in msgspec.structs.asdict(config).items()
-        if name.startswith("identity_")
-    }
+    def chosen(prefix: str) -> dict[str, Any]:
+        return {
+            name.removeprefix(prefix): tuple(value) if isinstance(value, list) else value
+            for name, value in msgspec.structs.asdict(config).items()
+            if name.startswith(prefix)
+        }
+
     return CloudConfig(
         folder=os.path.join(config.data, "cloud"),
         secret=secret,
@@ -86,8 +89,9 @@ def cloud_config(config: Config, secret: bytes) -> Any:
         store=config.storage_url or config.endpoint,
         database=config.cloud_database,
         drain_s=config.drain_s,
-        settings=Settings(region=config.cloud_region, **chosen),
+        settings=Settings(region=config.cloud_region, **chosen("identity_")),
         node=config.node,
+        image=ImageSettings(**chosen("image_")),
     )
 
 

@@ -24,6 +24,9 @@ class Store(NamedTuple):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """stores: `name` or `name=policy`, the first is the default. delete_after_s: bytes stay so long.
 
+    *_total, *_total_mib, count_uploading: what a project may have; -1 for no limit. cache_bytes: of the
+    host's disk for images that are read often, 0 for none.
+
     web_*: whence web-download may read. Without web_hosts, from any public address; those that are
     named may be on this machine or in its network, too.
     """
@@ -36,6 +39,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limit_default: int = 25
     limit_max: int = 1000
     delete_after_s: int = 0
+    size_total_mib: int = -1
+    stage_total_mib: int = -1
+    count_total: int = -1
+    count_uploading: int = -1
+    cache_bytes: int = 10 * GIB
     task_keep_s: int = 48 * 3600
     convert_to: str = ""
     web_schemes: tuple[str, ...] = ("http", "https")

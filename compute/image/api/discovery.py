@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from compute.image.api.images import IMPORT_METHODS
 from compute.image.call import Call, Handler
+from compute.image.quotas import shown
 from compute.image.schemas import SERVED
 from compute.server.errors import Absent, NotFound
 from compute.server.request import Answer, Request, json_answer
@@ -63,9 +64,9 @@ def _stores(call: Call, *, detail: bool) -> list[dict[str, Any]]:
 
 
 def usage(call: Call) -> Answer:
-    """GET /v2/info/usage: nothing is limited."""
-    call.enforce("get_images")
-    return json_answer({"usage": {}})
+    """GET /v2/info/usage."""
+    with call.read() as session:
+        return json_answer({"usage": shown(session, call.settings, call.context.project_id or "")})
 
 
 def absent(_call: Call) -> Answer:

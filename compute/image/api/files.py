@@ -6,6 +6,7 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from compute.image import quotas
 from compute.image.api.images import UnsupportedMediaType
 from compute.image.call import Call, Handler
 from compute.image.formats.inspect import Mismatch
@@ -55,6 +56,9 @@ async def upload(call: Call) -> Answer:
     def start() -> Begun:
         with call.write() as session:
             image = call.image(session, "upload_image")
+            announced_mib = int(call.request.headers.get("Content-Length", 0)) // quotas.MIB
+            wanted = {"image_size_total": announced_mib, "image_count_uploading": 1}
+            quotas.check(session, call.settings, image.owner, wanted)
             return begin(call.images, session, image, store, "saving")
 
     begun = await call.site.database.run(start)

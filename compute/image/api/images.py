@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from compute.image import listing
+from compute.image import listing, quotas
 from compute.image.call import Call, Handler
 from compute.image.models import Image, ImageProperty, ImageTag
 from compute.image.patch import DIALECTS, READ_ONLY, Change, changes, check_name
@@ -97,6 +97,7 @@ def create_image(call: Call) -> Answer:
     with call.write() as session:
         if session.get(Image, image.id) is not None:
             raise Conflict(f"Image ID {image.id} already exists!")
+        quotas.check(session, call.settings, image.owner, {"image_count_total": 1})
         session.add(image)
         session.flush()
         session.add_all(ImageTag(image_id=image.id, name=tag) for tag in tags)
