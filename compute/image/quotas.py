@@ -1,8 +1,8 @@
 """How much a project may have of images, and has. Sizes are in MiB, as upstream's limits are.
 
 The limits are in the configuration, one for all projects: registered limits are not read here. Who adds
-checks first in the same transaction; the room's lock makes that exact but for bytes still under way, which
-count as what their sender announced.
+checks first in the same transaction; the room's lock makes that exact but for bytes still under way,
+which count as what their sender announced.
 """
 
 from collections.abc import Mapping
@@ -11,9 +11,10 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from compute.image.models import Image, ImageCopy
+from compute.image.models import Image, ImageCopy, Staged
 from compute.image.settings import Settings
 from compute.server.errors import TooLarge
+from compute.server.request import Request
 
 MIB: Final = 1024 * 1024
 UNLIMITED: Final = -1
@@ -24,7 +25,6 @@ RESOURCES: Final = (
     "image_count_uploading",
 )
 _UNDER_WAY: Final = ("saving", "uploading", "importing")
-_STAGED: Final = ("uploading", "importing")
 
 
 def usage(session: Session, project_id: str) -> dict[str, int]:
@@ -32,14 +32,23 @@ def usage(session: Session, project_id: str) -> dict[str, int]:
     own = Image.owner == project_id
     stored = select(func.coalesce(func.sum(Image.size_bytes), 0))
     copies = stored.join(ImageCopy, ImageCopy.image_id == Image.id).where(own)
-    staged = stored.where(own, Image.status.in_(_STAGED))
+    staged = select(Staged).join(Image, Image.id == Staged.image_id).where(own)
     counted = select(func.count()).select_from(Image).where(own)
     return {
         "image_size_total": int(session.scalar(copies) or 0) // MIB,
-        "image_stage_total": int(session.scalar(staged) or 0) // MIB,
+        "image_stage_total": sum(map(_bytes, session.scalars(staged))) // MIB,
         "image_count_total": int(session.scalar(counted) or 0),
         "image_count_uploading": int(session.scalar(counted.where(Image.status.in_(_UNDER_WAY))) or 0),
     }
+
+
+def _bytes(staged: Staged) -> int:
+    return sum(int(size) for _, size in staged.parts)
+
+
+def announced_mib(request: Request) -> int:
+    """Of the body, rounded down; 0 where nobody says."""
+    return int(request.headers.get("Content-Length", 0)) // MIB
 
 
 def limits(settings: Settings) -> dict[str, int]:

@@ -56,7 +56,7 @@ async def upload(call: Call) -> Answer:
     def start() -> Begun:
         with call.write() as session:
             image = call.image(session, "upload_image")
-            announced_mib = int(call.request.headers.get("Content-Length", 0)) // quotas.MIB
+            announced_mib = quotas.announced_mib(call.request)
             wanted = {"image_size_total": announced_mib, "image_count_uploading": 1}
             quotas.check(session, call.settings, image.owner, wanted)
             return begin(call.images, session, image, store, "saving")

@@ -5,6 +5,7 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from compute.image import quotas
 from compute.image.api.files import check_octets
 from compute.image.api.images import IMPORT_METHODS
 from compute.image.call import Call, Handler
@@ -38,6 +39,9 @@ async def stage(call: Call) -> Answer:
     def begin_staging() -> Begun:
         with call.write() as session:
             image = call.image(session, "modify_image")
+            announced_mib = quotas.announced_mib(call.request)
+            wanted = {"image_stage_total": announced_mib, "image_count_uploading": 1}
+            quotas.check(session, call.settings, image.owner, wanted)
             place = Store("staging", None)
             return begin(call.images, session, image, place, "uploading", inspect=False)
 
