@@ -13,6 +13,7 @@ from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from compute.server.errors import TooLarge
+from compute.volume.models.backups import Backup
 from compute.volume.models.groups import VolumeGroup
 from compute.volume.models.quotas import Quota, QuotaClass
 from compute.volume.models.types import VolumeType
@@ -147,7 +148,13 @@ def _groups(session: Session, project_id: str) -> Mapping[str, int]:
     return {"groups": int(session.scalar(query) or 0)}
 
 
-COUNTED: Final[list[Counted]] = [_volumes_and_snapshots, _groups]
+def _backups(session: Session, project_id: str) -> Mapping[str, int]:
+    query = select(func.count(), func.sum(Backup.size_gib)).where(Backup.project_id == project_id)
+    number, gib = session.execute(query).one()
+    return {"backups": int(number), "backup_gigabytes": int(gib or 0)}
+
+
+COUNTED: Final[list[Counted]] = [_volumes_and_snapshots, _groups, _backups]
 
 
 def use_of(session: Session, project_id: str) -> dict[str, Use]:

@@ -4,13 +4,15 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
+from compute.backup.vault import Vault
 from compute.policy.enforcer import Enforcer
 from compute.server.app import Service
 from compute.site import Site
-from compute.volume.api import ROUTES, group_actions, group_snapshots
+from compute.volume.api import ROUTES, backup_actions, group_actions, group_snapshots
+from compute.volume.backup_work import BackupWork
 from compute.volume.drivers.contract import Driver
 from compute.volume.group_work import GroupWork
-from compute.volume.heartbeat import Heartbeat
+from compute.volume.heartbeat import BACKUP, SCHEDULER, Heartbeat
 from compute.volume.rules import RULES
 from compute.volume.service import VolumeService
 from runtime.tasks import TaskOwner
@@ -23,15 +25,22 @@ def _failed(name: str, error: BaseException) -> None:
 
 
 @contextlib.asynccontextmanager
-async def opened(site: Site) -> AsyncIterator[Service]:
+async def opened(site: Site, *, encrypts_backups: bool = False) -> AsyncIterator[Service]:
     """The service, for as long as the block runs."""
     drivers: dict[str, Driver] = {}
-    heartbeat, group_work = Heartbeat(site, drivers), GroupWork(site, drivers)
-    routes = [*ROUTES, *group_actions.routes(group_work), *group_snapshots.routes(group_work)]
+    heartbeat, group_work = Heartbeat(site, drivers, (SCHEDULER, BACKUP)), GroupWork(site, drivers)
+    backup_work = BackupWork(site, drivers, Vault(site, encrypts=encrypts_backups))
+    routes = [
+        *ROUTES,
+        *group_actions.routes(group_work),
+        *group_snapshots.routes(group_work),
+        *backup_actions.routes(backup_work),
+    ]
     async with contextlib.AsyncExitStack() as stack:
         tasks = TaskOwner("volume", _failed)
         stack.push_async_callback(tasks.close)
         await heartbeat.beat()
         tasks.spawn("heartbeat", heartbeat.run())
         tasks.spawn("groups", group_work.run())
+        tasks.spawn("backups", backup_work.run(tasks))
         yield VolumeService(site, Enforcer("volume", RULES, site.policies), routes)

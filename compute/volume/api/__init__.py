@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from compute.volume.api import (
+    backups,
     default_types,
     extensions,
     filters,
@@ -22,6 +23,7 @@ from compute.volume.api import (
 )
 
 ROUTES: Final[list[tuple[Any, ...]]] = [
+    *backups.ROUTES,
     *types.ROUTES,
     *type_specs.ROUTES,
     *type_access.ROUTES,

@@ -1,5 +1,5 @@
 """The room's tables. Importing this package registers all of them."""
 
-from compute.volume.models import groups, quotas, services, types, volumes
+from compute.volume.models import backups, groups, quotas, services, types, volumes
 
-__all__ = ["groups", "quotas", "services", "types", "volumes"]
+__all__ = ["backups", "groups", "quotas", "services", "types", "volumes"]

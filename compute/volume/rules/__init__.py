@@ -3,10 +3,11 @@
 from typing import Final
 
 from compute.policy.enforcer import Rule
-from compute.volume.rules import base, operators, types
+from compute.volume.rules import backups, base, operators, types
 
 RULES: Final = (
     *(Rule(*row) for row in base.RULES),
     *(Rule(*row) for row in types.RULES),
     *(Rule(*row) for row in operators.RULES),
+    *(Rule(*row) for row in backups.RULES),
 )
