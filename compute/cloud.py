@@ -56,6 +56,7 @@ class CloudConfig(NamedTuple):
     settings: Settings = Settings()
     node: str = ""
     image: ImageSettings = ImageSettings()
+    backup_encrypted: bool = False
 
     @property
     def url(self) -> str:
@@ -144,9 +145,10 @@ def site_of(
 
 async def _rooms(config: CloudConfig, site: Site, stack: contextlib.AsyncExitStack) -> list[Mount]:
     """The rooms that need an object store, opened; the stack closes them."""
+    volume = volume_room(site, encrypts_backups=config.backup_encrypted)
     return [
         Mount("/image", await stack.enter_async_context(image_room(site, config.image))),
-        Mount("/volume", await stack.enter_async_context(volume_room(site))),
+        Mount("/volume", await stack.enter_async_context(volume)),
     ]
 
 

@@ -94,6 +94,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     image_convert_to: str = ""
     image_web_hosts: list[str] = []
     image_web_ports: list[int] = [80, 443]
+    backup_encrypted: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:

@@ -92,6 +92,7 @@ def cloud_config(config: Config, secret: bytes) -> Any:
         settings=Settings(region=config.cloud_region, **chosen("identity_")),
         node=config.node,
         image=ImageSettings(**chosen("image_")),
+        backup_encrypted=config.backup_encrypted,
     )
 
 
