@@ -83,7 +83,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     identity_password_days: int = 0
     identity_password_history: int = 0
     identity_password_age_days: int = 0
-    image_stores: list[str] = ["default"]
+    image_stores: list[str] = msgspec.field(default_factory=lambda: ["default"])
     image_size_max_bytes: int = 1024**4
     image_size_total_mib: int = -1
     image_stage_total_mib: int = -1
@@ -93,7 +93,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     image_cache_bytes: int = 10 * 1024**3
     image_convert_to: str = ""
     image_web_hosts: list[str] = []
-    image_web_ports: list[int] = [80, 443]
+    image_web_ports: list[int] = msgspec.field(default_factory=lambda: [80, 443])
     backup_encrypted: bool = False
 
     def __post_init__(self) -> None:

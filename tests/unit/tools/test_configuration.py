@@ -34,7 +34,7 @@ def documented() -> list[Documented]:
 
 
 def ranges() -> list[tuple[str, int, int]]:
-    found = [(row.key, re.fullmatch(r"(\d+) … (\d+)", row.allowed)) for row in documented()]
+    found = [(row.key, re.fullmatch(r"(-?\d+) … (\d+)", row.allowed)) for row in documented()]
     return [(key, int(match[1]), int(match[2])) for key, match in found if match]
 
 
