@@ -6,10 +6,15 @@ passes now, is an error.
 """
 
 import argparse
+import contextlib
+import functools
+import http.server
 import os
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +30,7 @@ LOCKOUT_S: Final = 5
 HISTORY: Final = 2
 
 
-def configuration(cloud_port: int, store: RunningStore) -> str:
+def configuration(cloud_port: int, store: RunningStore, images: str) -> str:
     """tempest.conf for the services that there are."""
     url = f"http://127.0.0.1:{cloud_port}/identity"
     return f"""
@@ -62,6 +67,8 @@ neutron = false
 nova = false
 swift = true
 [image]
+http_image = {images}/raw
+http_qcow2_image = {images}/qcow2
 disk_formats = raw,qcow2,ami,ari,aki,vhd,vhdx,vmdk,vdi,iso
 container_formats = bare,ami,ari,aki,ovf,ova
 [image-feature-enabled]
@@ -79,16 +86,46 @@ def run(arguments: list[str], python: Path) -> int:
         work = Path(folder)
         (work / "store").mkdir()
         port = free_port()
-        with start_store(
-            work / "store",
-            environment={"ATOLL_ADMIN_PASSWORD": PASSWORD},
-            cloud=True,
-            cloud_port=port,
-            identity_lockout_attempts=LOCKOUT_ATTEMPTS,
-            identity_lockout_s=LOCKOUT_S,
-            identity_password_history=HISTORY,
-        ) as store:
-            return _tempest(arguments, python, work, configuration(port, store))
+        with (
+            start_store(
+                work / "store",
+                environment={"ATOLL_ADMIN_PASSWORD": PASSWORD},
+                cloud=True,
+                cloud_port=port,
+                image_web_hosts=["127.0.0.1", "does-not.exist"],
+                image_web_ports=[],
+                identity_lockout_attempts=LOCKOUT_ATTEMPTS,
+                identity_lockout_s=LOCKOUT_S,
+                identity_password_history=HISTORY,
+            ) as store,
+            _images(work / "images") as images,
+        ):
+            return _tempest(arguments, python, work, configuration(port, store, images))
+
+
+@contextlib.contextmanager
+def _images(folder: Path) -> Iterator[str]:
+    """A server of two images, raw and QCOW2; its URL."""
+    folder.mkdir()
+    for kind in ("raw", "qcow2"):
+        command = ["qemu-img", "create", "-q", "-f", kind, str(folder / kind), "4M"]
+        subprocess.run(command, check=True)
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """Writes nothing about requests."""
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
 
 
 def _tempest(arguments: list[str], python: Path, work: Path, config: str) -> int:

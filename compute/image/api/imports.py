@@ -114,7 +114,8 @@ def _begin(call: Call, session: Session, body: dict[str, Any]) -> str | None:
             " progress"
         )
     stores = _stores(call, session, image, body)
-    if not stores:
+    if not stores:  # clients wait for these to be empty, whatever there was to do
+        image.importing_to = image.failed_stores = ""
         return None
     uri = body["method"].get("uri")
     if method == "web-download" and not passes(uri, call.settings):

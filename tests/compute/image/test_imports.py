@@ -93,6 +93,14 @@ async def test_a_copy_goes_to_the_other_stores(pictures: Pictures) -> None:
     assert len((await pictures.ok("GET", f"/images/{image['id']}/tasks"))["tasks"]) == 1
 
 
+async def test_a_copy_with_nothing_to_copy_is_over_at_once(database: str, tmp_path: Path) -> None:
+    async with started(tmp_path, database, MemoryStore()) as pictures:
+        image = await pictures.active()
+        await pictures.ok("POST", f"/images/{image['id']}/import", {**COPY, "all_stores": True})
+        shown = await pictures.show(image["id"])
+        assert shown["os_glance_importing_to_stores"] == shown["os_glance_failed_import"] == ""
+
+
 async def test_a_wrong_claim_fails_the_import(pictures: Pictures, objects: MemoryStore) -> None:
     ident = await staged(pictures, disk_format="qcow2")
     await pictures.ok("POST", f"/images/{ident}/import", DIRECT)
