@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from compute.access import Context
+from compute.image.cache import Cache
 from compute.image.metadefs.schemas import Body
 from compute.image.models import Image, ImageMember
 from compute.image.settings import Settings
@@ -35,6 +36,7 @@ class Images:
     settings: Settings
     sweeper: Sweeper
     spawn: Callable[[str], None]
+    cache: Cache
 
     def is_admin(self, context: Context) -> bool:
         """Whether a caller sees everything."""

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
 
+from compute.image.cache import Cache
 from compute.image.call import Images
 from compute.image.imports.runner import Runner
 from compute.image.imports.tasks import give_up
@@ -24,7 +25,8 @@ def images_of(site: Site, settings: Settings) -> Images:
         raise AssertionError("no runner is there yet")
 
     enforcer = Enforcer("image", RULES, site.policies)
-    return Images(site, enforcer, settings, Sweeper(site), nobody)
+    cache = Cache(f"{site.folder}/image-cache", settings.cache_bytes, site.objects, site.now_us)
+    return Images(site, enforcer, settings, Sweeper(site), nobody, cache)
 
 
 @contextlib.asynccontextmanager
@@ -36,10 +38,12 @@ async def opened(site: Site, settings: Settings | None = None) -> AsyncIterator[
     runner = Runner(bare)
     images = dataclasses.replace(bare, spawn=runner.spawn)
     sweeping = asyncio.create_task(images.sweeper.run(), name="image sweeper")
+    caching = asyncio.create_task(images.cache.run(), name="image cache")
     try:
         yield ImageService(images)
     finally:
         await runner.stop()
-        sweeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sweeping
+        for task in (sweeping, caching):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task

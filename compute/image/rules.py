@@ -47,5 +47,8 @@ RULES: Final = [
     Rule("modify_task", "rule:default", _PROJECT),
     Rule("tasks_api_access", _ADMIN, _PROJECT),
     Rule("stores_info_detail", f"{_ADMIN} or rule:service_api", _PROJECT),
+    Rule("cache_image", _ADMIN, _PROJECT),
+    Rule("cache_list", _ADMIN, _PROJECT),
+    Rule("cache_delete", _ADMIN, _PROJECT),
     *METADEF_RULES,
 ]

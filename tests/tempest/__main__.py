@@ -69,6 +69,7 @@ swift = true
 [image]
 http_image = {images}/raw
 http_qcow2_image = {images}/qcow2
+image_caching_enabled = true
 disk_formats = raw,qcow2,ami,ari,aki,vhd,vhdx,vmdk,vdi,iso
 container_formats = bare,ami,ari,aki,ovf,ova
 [image-feature-enabled]

@@ -71,7 +71,7 @@ def usage(call: Call) -> Answer:
 
 def absent(_call: Call) -> Answer:
     """Of the API, not of this server."""
-    raise Absent("This server has no image cache and no image locations.")
+    raise Absent("Image locations are not shown, and /v2/cache is the only API of the cache.")
 
 
 ROUTES: Final[list[tuple[str, str, Handler]]] = [
@@ -80,10 +80,6 @@ ROUTES: Final[list[tuple[str, str, Handler]]] = [
     ("GET", "/v2/info/stores", stores_info),
     ("GET", "/v2/info/stores/detail", stores_detail),
     ("GET", "/v2/info/usage", usage),
-    ("GET", "/v2/cache", absent),
-    ("DELETE", "/v2/cache", absent),
-    ("PUT", "/v2/cache/{image_id}", absent),
-    ("DELETE", "/v2/cache/{image_id}", absent),
     ("GET", "/v2/cached_images", absent),
     ("GET", "/v2/queued_images", absent),
     ("GET", "/v2/images/{image_id}/locations", absent),

@@ -8,11 +8,12 @@ from sqlalchemy.orm import Session
 
 from compute.image import quotas
 from compute.image.api.images import UnsupportedMediaType
+from compute.image.cache import read_file, source
 from compute.image.call import Call, Handler
 from compute.image.formats.inspect import Mismatch
 from compute.image.models import Image, ImageCopy
 from compute.image.settings import Store
-from compute.image.transfer import TooMuch, Written, cut, pieces_of, read
+from compute.image.transfer import TooMuch, Written, cut, read
 from compute.image.uploads import Begun, add_copy, begin, discard_copy, perform, set_bytes
 from compute.server.errors import ApiError, BadRequest, Conflict, Forbidden, NotFound, TooLarge
 from compute.server.request import NO_CONTENT, Answer
@@ -96,14 +97,16 @@ async def download(call: Call) -> Answer:
         return NO_CONTENT
     size = image.size_bytes or 0
     start, length, partial = _asked(call, size)
-    pieces = cut(pieces_of(copy.container, copy.parts), start, length)
+    near = source(image.id, copy.container, copy.prefix, copy.parts)
     headers = {"Content-Type": OCTETS, "Content-Length": str(length), "Accept-Ranges": "bytes"}
     if partial:
         headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
     elif image.checksum:
         headers["Content-MD5"] = image.checksum
     status = 206 if partial else 200
-    return Answer(status, None, headers, read(call.site.objects, pieces))
+    if (file := await call.images.cache.find(near)) is not None:
+        return Answer(status, None, headers, read_file(file, start, length))
+    return Answer(status, None, headers, read(call.site.objects, cut(near.pieces, start, length)))
 
 
 def _asked(call: Call, size: int) -> tuple[int, int, bool]:

@@ -259,6 +259,8 @@ def delete_image(call: Call) -> Answer:
         if image.protected:
             raise Forbidden(f"Image {image.id} is protected and cannot be deleted.")
         discard(call.images, session, image)
+    call.images.cache.unqueue(image.id)
+    call.images.cache.drop(image.id)
     call.images.sweeper.wake()
     return NO_CONTENT
 

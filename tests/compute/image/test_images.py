@@ -250,4 +250,4 @@ async def test_discovery(pictures: Pictures) -> None:
     assert stores == [{"id": "default", "default": "true"}, {"id": "second"}]
     assert "copy-image" in (await pictures.ok("GET", "/info/import"))["import-methods"]["value"]
     await pictures.refused(401, "GET", "/images", token="")
-    await pictures.refused(501, "GET", "/cache")
+    await pictures.refused(501, "GET", "/cached_images")
