@@ -2,20 +2,26 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator
+from typing import Final
 
 from compute.backup.vault import Vault
+from compute.nbd.server import NbdServer
 from compute.policy.enforcer import Enforcer
 from compute.server.app import Service
 from compute.site import Site
 from compute.volume.api import ROUTES, backup_actions, group_actions, group_snapshots
 from compute.volume.backup_work import BackupWork
 from compute.volume.drivers.contract import Driver
+from compute.volume.drivers.ring.driver import RingDriver
 from compute.volume.group_work import GroupWork
 from compute.volume.heartbeat import BACKUP, SCHEDULER, Heartbeat
 from compute.volume.rules import RULES
 from compute.volume.service import VolumeService
 from runtime.tasks import TaskOwner
+
+NBD_SOCKET: Final = "nbd.sock"
 
 log = logging.getLogger("atoll.cloud.volume")
 
@@ -27,7 +33,26 @@ def _failed(name: str, error: BaseException) -> None:
 @contextlib.asynccontextmanager
 async def opened(site: Site, *, encrypts_backups: bool = False) -> AsyncIterator[Service]:
     """The service, for as long as the block runs."""
-    drivers: dict[str, Driver] = {}
+    async with _drivers(site) as drivers, _served(site, drivers, encrypts_backups) as service:
+        yield service
+
+
+@contextlib.asynccontextmanager
+async def _drivers(site: Site) -> AsyncIterator[dict[str, Driver]]:
+    """The backends, by their names, with the server of their exports."""
+    async with contextlib.AsyncExitStack() as stack:
+        nbd = NbdServer()
+        await nbd.listen_unix(os.path.join(site.folder, NBD_SOCKET))
+        stack.push_async_callback(nbd.close)
+        ring = RingDriver(site.objects, nbd, site.randomness)
+        stack.push_async_callback(ring.close)
+        yield {ring.name: ring}
+
+
+@contextlib.asynccontextmanager
+async def _served(
+    site: Site, drivers: dict[str, Driver], encrypts_backups: bool
+) -> AsyncIterator[Service]:
     heartbeat, group_work = Heartbeat(site, drivers, (SCHEDULER, BACKUP)), GroupWork(site, drivers)
     backup_work = BackupWork(site, drivers, Vault(site, encrypts=encrypts_backups))
     routes = [

@@ -70,10 +70,10 @@ def _operators(api: Any, _project_id: str) -> None:
     (disabled,) = api.services(binary="cinder-scheduler")
     assert (disabled.status, disabled.disabled_reason) == ("disabled", "dust")
     api.enable_service(service)
-    assert list(api.availability_zones()) == []
+    assert [zone.name for zone in api.availability_zones()] == ["nova"]
     assert "os-services" in {row.alias for row in api.extensions()}
     assert {row.resource for row in api.resource_filters()} > {"volume", "group"}
-    assert list(api.backend_pools()) == []
+    assert [pool.name.partition("@")[2] for pool in api.backend_pools()] == ["ring#ring"]
 
 
 def _groups(api: Any, _project_id: str) -> None:

@@ -1,6 +1,7 @@
 """Services, hosts, zones, pools, loggers: what operators see and switch."""
 
 import logging
+import socket
 from typing import Any
 
 from compute.cloud import CloudConfig, site_of
@@ -71,6 +72,10 @@ async def test_services_are_disabled_and_enabled(volumes: Volumes) -> None:
     ring = {"host": "h1@ring", "binary": "cinder-volume"}
     said = (await volumes.ok("PUT", "/os-services/disable", ring)).body
     assert said == {**ring, "service": "", "status": "disabled", "disabled": True}
+    own = {"host": f"{socket.gethostname()}@ring", "binary": "cinder-volume"}
+    zones = (await volumes.ok("GET", "/os-availability-zone"))["availabilityZoneInfo"]
+    assert zones == [{"zoneName": "nova", "zoneState": {"available": True}}]
+    await volumes.ok("PUT", "/os-services/disable", own)
     zones = (await volumes.ok("GET", "/os-availability-zone"))["availabilityZoneInfo"]
     assert zones == [{"zoneName": "nova", "zoneState": {"available": False}}]
     with volumes.cloud.identity.database.read() as session:
@@ -80,12 +85,12 @@ async def test_services_are_disabled_and_enabled(volumes: Volumes) -> None:
     assert (await volumes.ok("PUT", "/os-services/disable-log-reason", reason))[
         "disabled_reason"
     ] == "dust"
-    (row,) = await _services(volumes, "?binary=cinder-volume")
+    (row,) = await _services(volumes, "?host=h1&binary=cinder-volume")
     assert (row["status"], row["disabled_reason"]) == ("disabled", "dust")
     await _beat(volumes, "h1", ring=Room())  # which enables nothing
-    assert (await _services(volumes, "?binary=cinder-volume"))[0]["status"] == "disabled"
+    assert (await _services(volumes, "?host=h1&binary=cinder-volume"))[0]["status"] == "disabled"
     await volumes.ok("PUT", "/os-services/enable", ring)
-    (row,) = await _services(volumes, "?binary=cinder-volume")
+    (row,) = await _services(volumes, "?host=h1&binary=cinder-volume")
     assert (row["status"], row["disabled_reason"]) == ("enabled", None)
     for verb, body, status in (
         ("enable", {"host": "h9", "binary": "cinder-volume"}, 404),
@@ -105,10 +110,10 @@ async def test_services_are_disabled_and_enabled(volumes: Volumes) -> None:
 async def test_freezing_and_thawing(volumes: Volumes) -> None:
     await _beat(volumes, "h1", ring=Room())
     assert (await volumes.ok("PUT", "/os-services/freeze", {"host": "h1@ring"})).status == 200
-    (row,) = await _services(volumes, "?binary=cinder-volume")
+    (row,) = await _services(volumes, "?host=h1&binary=cinder-volume")
     assert (row["frozen"], row["status"]) == (True, "disabled")
     await volumes.ok("PUT", "/os-services/thaw", {"host": "h1"})
-    (row,) = await _services(volumes, "?binary=cinder-volume")
+    (row,) = await _services(volumes, "?host=h1&binary=cinder-volume")
     assert (row["frozen"], row["status"], row["disabled_reason"]) == (False, "enabled", None)
 
 
@@ -137,12 +142,13 @@ async def test_hosts_show_what_projects_have_there(volumes: Volumes) -> None:
 async def test_pools_and_capabilities(volumes: Volumes) -> None:
     await _beat(volumes, "h1", ring=Room(), file=Room(10 * GIB, 4 * GIB))
     add_volume(volumes.cloud.identity.database, "v1", "p", size_gib=3, host="h1", backend="file")
-    assert (await volumes.ok("GET", "/scheduler-stats/get_pools"))["pools"] == [
-        {"name": "h1@file#file"},
-        {"name": "h1@ring#ring"},
-    ]
+    named = (await volumes.ok("GET", "/scheduler-stats/get_pools"))["pools"]
+    assert {"name": f"{socket.gethostname()}@ring#ring"} in named
+    ours = [pool for pool in named if pool["name"].startswith("h1@")]
+    assert ours == [{"name": "h1@file#file"}, {"name": "h1@ring#ring"}]
     detailed = (await volumes.ok("GET", "/scheduler-stats/get_pools?detail=True"))["pools"]
-    file, ring = (pool["capabilities"] for pool in detailed)
+    ours = [pool["capabilities"] for pool in detailed if pool["name"].startswith("h1@")]
+    file, ring = ours
     assert (file["total_capacity_gb"], file["free_capacity_gb"]) == (10, 4)
     assert file["allocated_capacity_gb"] == 3
     assert ring["total_capacity_gb"] == "infinite"
@@ -153,11 +159,11 @@ async def test_pools_and_capabilities(volumes: Volumes) -> None:
     await volumes.type("on-file", extra_specs={"volume_backend_name": "file"})
     asked = "/scheduler-stats/get_pools?volume_type=on-file"
     assert [pool["name"] for pool in (await volumes.ok("GET", asked))["pools"]] == ["h1@file#file"]
-    assert len((await volumes.ok("GET", asked, version="3.34"))["pools"]) == 2
+    assert len((await volumes.ok("GET", asked, version="3.34"))["pools"]) == 3
     with volumes.cloud.identity.database.read() as session:
         known = pools(session, volumes.cloud.identity.now_us())
-    assert [pool.backend for pool in fitting(known, {}, 4)] == ["ring", "file"]
-    assert [pool.backend for pool in fitting(known, {}, 5)] == ["ring"]
+    assert [pool.backend for pool in fitting(known, {}, 4)] == ["ring", "ring", "file"]
+    assert [pool.backend for pool in fitting(known, {}, 5)] == ["ring", "ring"]
     assert fitting(known, {"vendor_name": "another"}, 1) == []
     assert fitting(known, {}, 1, zone="elsewhere") == []
 

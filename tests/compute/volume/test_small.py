@@ -95,12 +95,14 @@ async def test_what_a_dead_host_had_begun_is_ended(volumes: Volumes) -> None:
     volumes.cloud.clock.ahead_s += 61
     for body in ({"resource_type": "cat"}, {"binary": "nova"}, {"colour": "red"}):
         await volumes.refused(400, "POST", "/workers/cleanup", body)
-    found = (await volumes.ok("POST", "/workers/cleanup", {"resource_type": "snapshot"})).body
+    found = (
+        await volumes.ok("POST", "/workers/cleanup", {"host": "h1", "resource_type": "snapshot"})
+    ).body
     assert [row["host"] for row in found["cleaning"]] == ["h1@ring"]
     with database.read() as session:
         assert session.get_one(Snapshot, "s1").status == "error"
         assert session.get_one(Volume, "v1").status == "creating"
-    await volumes.ok("POST", "/workers/cleanup", {})
+    await volumes.ok("POST", "/workers/cleanup", {"host": "h1"})
     with database.read() as session:
         statuses = [session.get_one(Volume, f"v{number}").status for number in range(1, 5)]
     assert statuses == ["error", "error_deleting", "available", "creating"]
