@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from compute.image.cache import Cache
 from compute.image.call import Images
+from compute.image.imports.convert import remove_left
 from compute.image.imports.runner import Runner
 from compute.image.imports.tasks import give_up
 from compute.image.rules import RULES
@@ -33,6 +34,7 @@ def images_of(site: Site, settings: Settings) -> Images:
 async def opened(site: Site, settings: Settings | None = None) -> AsyncIterator[Service]:
     """The service, for as long as the block runs. What this host left half done is undone first."""
     bare = images_of(site, settings or Settings())
+    await asyncio.to_thread(remove_left, site.folder)
     await site.database.run(lambda: give_up(bare))
     await site.database.run(bare.sweeper.give_up)
     runner = Runner(bare)

@@ -1,4 +1,4 @@
-"""Deletes objects that no image names: of deleted images, of uploads that broke off.
+"""Deletes objects that no image names, of deleted images and of uploads that broke off; and old tasks.
 
 A row in `image_effort` without a host says what may go. It goes only when its objects are gone, so any
 process of any host may do it, and again after a crash.
@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import delete, select, update
 
 from compute.database.engine import DatabaseAway
-from compute.image.models import Effort, Hold, Image
+from compute.image.models import Effort, Hold, Image, Task
 from compute.objects.errors import NoSuchObject, StoreAway, StoreRefused
 from compute.site import Site
 
@@ -49,6 +49,7 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """Delete all that is due. Raises StoreAway, StoreRefused, DatabaseAway."""
+        await self._site.database.run(self._forget_tasks)
         while due := await self._site.database.run(self._due):
             for ident, container, prefix in due:
                 await self._empty(container, prefix)
@@ -64,6 +65,15 @@ class Sweeper:
                 .limit(BATCH)
             )
             return [(row[0], row[1], row[2]) for row in session.execute(query)]
+
+    def _forget_tasks(self) -> None:
+        """Those that have expired."""
+        expired = Task.expires_us <= self._site.now_us()
+        with self._site.database.read() as session:
+            if session.scalar(select(Task.id).where(expired).limit(1)) is None:
+                return
+        with self._site.database.write(ROOM, changes=False) as session:
+            session.execute(delete(Task).where(expired))
 
     async def _empty(self, container: str, prefix: str) -> None:
         while listed := await self._site.objects.listing(container, prefix):

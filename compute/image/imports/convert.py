@@ -6,6 +6,7 @@ source was inspected on its way there, so it names no other file; its format is 
 
 import asyncio
 import contextlib
+import glob
 import os
 import shutil
 import tempfile
@@ -18,11 +19,18 @@ CPU_S: Final = 1800
 MEMORY_BYTES: Final = 2 * 1024**3
 BLOCK_BYTES: Final = 1024 * 1024
 SAID_CHARS: Final = 200
+_PREFIX: Final = "conversion-"
 _QEMU_NAMES: Final = {"vhd": "vpc", "iso": "raw", "ami": "raw", "aki": "raw", "ari": "raw"}
 
 
 class ConversionFailed(Exception):
     """qemu-img failed, or is not there; the text says how."""
+
+
+def remove_left(folder: str) -> None:
+    """Files of conversions that a killed process left in its folder."""
+    for path in glob.glob(os.path.join(glob.escape(folder), f"{_PREFIX}*")):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.asynccontextmanager
@@ -31,7 +39,7 @@ async def converted(
 ) -> AsyncIterator[AsyncIterator[bytes]]:
     """The bytes in the target format; no file outlives the block. Raises ConversionFailed, Mismatch."""
     os.makedirs(folder, exist_ok=True)
-    work = await asyncio.to_thread(tempfile.mkdtemp, prefix="conversion-", dir=folder)
+    work = await asyncio.to_thread(tempfile.mkdtemp, prefix=_PREFIX, dir=folder)
     try:
         source, result = os.path.join(work, "source"), os.path.join(work, "result")
         await _spool(chunks, source, Inspector(disk_format))

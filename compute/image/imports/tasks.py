@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from compute.access import Context
@@ -82,12 +82,6 @@ def give_up(images: Images) -> None:
         query = select(Task).where(Task.host == images.site.host, Task.status.in_(RUNNING))
         for task in session.scalars(query):
             fail_import(images, session, task, "The service was stopped during the import.")
-
-
-def forget_old(images: Images) -> None:
-    """Tasks that have expired go."""
-    with images.site.database.write(ROOM, changes=False) as session:
-        session.execute(delete(Task).where(Task.expires_us <= images.site.now_us()))
 
 
 def task_view(task: Task, *, stub: bool = False) -> dict[str, Any]:

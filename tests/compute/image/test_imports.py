@@ -16,6 +16,7 @@ from compute.image.settings import Settings
 from compute.objects.contract import Data, Stored
 from compute.objects.errors import StoreRefused
 from compute.objects.memory import MemoryStore
+from tests.compute.identity.cloud import PASSWORD
 from tests.compute.image.cloud import Pictures, sha512, started
 from tests.compute.image.formats.samples import DISK_BYTES, create
 
@@ -351,3 +352,20 @@ async def test_images_are_converted(database: str, tmp_path: Path) -> None:
         await pictures.ok("POST", f"/images/{broken}/import", DIRECT)
         assert (await ended(pictures, broken))["status"] == "failure"
     assert not list(folder.glob("conversion-*"))
+    (folder / "conversion-left").mkdir()
+    async with started(folder, database, MemoryStore(), settings) as pictures:
+        assert not list(folder.glob("conversion-*"))
+        pictures.cloud.clock.ahead_s = 49 * 3600
+        pictures.cloud.token = await admin_token(pictures)
+        fresh = await pictures.active()  # whose deletion wakes who forgets old tasks
+        await pictures.ok("DELETE", f"/images/{fresh['id']}")
+        while (await pictures.ok("GET", "/tasks"))["tasks"]:
+            await asyncio.sleep(0.01)
+
+
+async def admin_token(pictures: Pictures) -> str:
+    """A new one."""
+    admin = {"name": "admin", "domain": {"id": "default"}, "password": PASSWORD}
+    scope = {"project": {"name": "admin", "domain": {"id": "default"}}}
+    reply = await pictures.cloud.log_in(scope, password={"user": admin})
+    return reply.headers["X-Subject-Token"]
