@@ -95,6 +95,7 @@ def run(arguments: list[str], python: Path) -> int:
                 cloud_port=port,
                 image_web_hosts=["127.0.0.1", "does-not.exist"],
                 image_web_ports=[],
+                image_stores=["default", "ec=ec-4-2"],
                 identity_lockout_attempts=LOCKOUT_ATTEMPTS,
                 identity_lockout_s=LOCKOUT_S,
                 identity_password_history=HISTORY,
