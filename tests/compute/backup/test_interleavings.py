@@ -120,6 +120,14 @@ class World:
                 await asyncio.sleep(0.0005)
                 return
 
+    async def alone(self, process: int) -> None:
+        """Let one process come to its end while all others wait."""
+        while not self.tasks[process].done():
+            await asyncio.sleep(0.0005)
+            mine = [at for at, entry in enumerate(self.gate.waiting) if entry[0] == process]
+            if mine:
+                self.gate.open(mine[0])
+
     async def crash(self, number: int) -> None:
         """A process ends before its next step."""
         process = number % len(self.tasks)
@@ -181,6 +189,8 @@ async def play(world: World, script: list[Any]) -> None:
                 world.start(_swept)
             case ("crash", number) if world.tasks:
                 await world.crash(number)
+            case ("alone", process):
+                await world.alone(process)
             case ("go", choices):
                 for choice in choices:
                     await world.settle()
@@ -223,6 +233,23 @@ def test_nothing_is_lost_and_nothing_is_left(script: list[Any]) -> None:
 async def _played(site: Site, script: list[Any]) -> None:
     async with asyncio.timeout(60):
         await play(World(site), script)
+
+
+@pytest.mark.parametrize("pause", range(24))
+def test_a_whole_sweep_in_the_midst_of_a_copy(pause: int) -> None:
+    """At each step of the copy: what it has claimed and does not name yet must stay."""
+    script = [
+        ("take", [3, 0, 0, 0], 9),
+        ("alone", 0),
+        ("drop", 0),
+        ("alone", 1),
+        ("take", [1, 2, 3, 1], 9),
+        ("go", [0] * pause),
+        ("sweep",),
+        ("alone", 3),
+    ]
+    with tempfile.TemporaryDirectory() as folder, sites(Path(folder)) as site:
+        asyncio.run(_played(site, script))
 
 
 @pytest.mark.parametrize("pause", range(30))
