@@ -5,11 +5,12 @@ on an image's size.
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from compute.image.formats.inspect import Found, Inspector
+from compute.image.formats.inspect import Found, Inspector, Mismatch
 from compute.image.settings import SEGMENT_BYTES
 from compute.objects.contract import ObjectStore
 from compute.volume.drivers.contract import Piece
@@ -46,6 +47,7 @@ class _Source:
         self._hash = hashlib.new(HASH_ALGORITHM)
         self.size_bytes = 0
         self.taken_bytes = 0
+        self._judging: asyncio.Task[None] | None = None
 
     async def has_more(self) -> bool:
         """Whether another block comes."""
@@ -59,13 +61,25 @@ class _Source:
         while room > 0 and await self.has_more():
             block, self._held = self._held, None
             assert block is not None
-            judged = asyncio.create_task(asyncio.to_thread(self._judge, block), name="image hashes")
-            try:
-                yield block
-            finally:
-                await judged
+            await self._judged()
+            self._judging = asyncio.create_task(
+                asyncio.to_thread(self._judge, block), name="image hashes"
+            )
+            yield block
             room -= len(block)
             self.taken_bytes += len(block)
+        await self._judged()
+
+    async def _judged(self) -> None:
+        """Wait for the block before: it is judged while it goes out and the next one comes in."""
+        judging, self._judging = self._judging, None
+        if judging is not None:
+            await judging
+
+    async def close(self) -> None:
+        """Nothing is left running, whatever broke off."""
+        with contextlib.suppress(Mismatch):
+            await self._judged()
 
     def _judge(self, block: bytes) -> None:
         self._md5.update(block)
@@ -105,10 +119,13 @@ async def write(
     """
     source = _Source(chunks, inspector, size_max_bytes)
     parts: list[list[Any]] = []
-    while await source.has_more():
-        name = f"{prefix}{len(parts):06d}"
-        await objects.put(container, name, source.segment())
-        parts.append([name, source.taken_bytes - sum(part[1] for part in parts)])
+    try:
+        while await source.has_more():
+            name = f"{prefix}{len(parts):06d}"
+            await objects.put(container, name, source.segment())
+            parts.append([name, source.taken_bytes - sum(part[1] for part in parts)])
+    finally:
+        await source.close()
     found = inspector.finish() if inspector is not None else None
     return Written(parts, source.size_bytes, *source.digests(), found)
 
