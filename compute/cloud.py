@@ -145,10 +145,11 @@ def site_of(
 
 async def _rooms(config: CloudConfig, site: Site, stack: contextlib.AsyncExitStack) -> list[Mount]:
     """The rooms that need an object store, opened; the stack closes them."""
-    volume = volume_room(site, encrypts_backups=config.backup_encrypted)
+    images = await stack.enter_async_context(image_room(site, config.image))
+    volumes = volume_room(site, images.library, encrypts_backups=config.backup_encrypted)
     return [
-        Mount("/image", await stack.enter_async_context(image_room(site, config.image))),
-        Mount("/volume", await stack.enter_async_context(volume)),
+        Mount("/image", images),
+        Mount("/volume", await stack.enter_async_context(volumes)),
     ]
 
 

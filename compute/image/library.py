@@ -96,17 +96,14 @@ class ImageLibrary:
         await self._images.site.database.run(let_go)
         self._images.sweeper.wake()
 
-    async def create(
-        self, context: Context, fields: Mapping[str, Any], chunks: AsyncIterator[bytes]
-    ) -> str:
-        """A new image of the caller's project with these bytes; its id. Where it fails, none is there.
+    async def queue(self, context: Context, fields: Mapping[str, Any]) -> str:
+        """A new image of the caller's project that has no bytes yet; its id.
 
-        fields: as in the API, `id` for one that the caller has chosen. Raises Mismatch, StoreAway.
+        fields: as in the API, `id` for one that the caller has chosen.
         """
         images = self._images
-        place = images.settings.default_store
 
-        def make() -> Begun:
+        def make() -> str:
             with images.site.database.write(ROOM, changes=False) as session:
                 image = _new(images, context, fields)
                 session.add(image)
@@ -115,21 +112,46 @@ class ImageLibrary:
                     ImageProperty(image_id=image.id, name=name, value=str(value))
                     for name, value in fields.get("properties", {}).items()
                 )
+                return image.id
+
+        return await images.site.database.run(make)
+
+    async def fill(self, image_id: str, chunks: AsyncIterator[bytes]) -> None:
+        """Give a queued image its bytes. Raises NotFound, Conflict, Mismatch, StoreAway."""
+        images = self._images
+        place = images.settings.default_store
+
+        def start() -> Begun:
+            with images.site.database.write(ROOM, changes=False) as session:
+                image = session.get(Image, image_id)
+                if image is None:
+                    raise unknown(image_id)
                 return begin(images, session, image, place, "saving")
 
-        begun = await images.site.database.run(make)
+        begun = await images.site.database.run(start)
 
         def finish(session: Session, image: Image, written: Written) -> None:
             set_bytes(image, written)
             image.status = "active"
             add_copy(images, session, image.id, place.name, begun.container, begun.prefix, written)
 
+        await perform(images, begun, chunks, finish)
+
+    async def create(
+        self, context: Context, fields: Mapping[str, Any], chunks: AsyncIterator[bytes]
+    ) -> str:
+        """A new image with these bytes; its id. Where it fails, none is there. Raises as `fill`."""
+        image_id = await self.queue(context, fields)
         try:
-            await perform(images, begun, chunks, finish)
+            await self.fill(image_id, chunks)
         except BaseException:
-            await asyncio.shield(images.site.database.run(lambda: self._forget(begun.image_id)))
+            await asyncio.shield(self.forget(image_id))
             raise
-        return begun.image_id
+        return image_id
+
+    async def forget(self, image_id: str) -> None:
+        """Take back an image that was made here. Again is the same."""
+        await self._images.site.database.run(lambda: self._forget(image_id))
 
     def _forget(self, image_id: str) -> None:
         with self._images.site.database.write(ROOM, changes=False) as session:

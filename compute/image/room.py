@@ -15,7 +15,6 @@ from compute.image.service import ImageService
 from compute.image.settings import Settings
 from compute.image.sweeper import Sweeper
 from compute.policy.enforcer import Enforcer
-from compute.server.app import Service
 from compute.site import Site
 
 
@@ -31,7 +30,7 @@ def images_of(site: Site, settings: Settings) -> Images:
 
 
 @contextlib.asynccontextmanager
-async def opened(site: Site, settings: Settings | None = None) -> AsyncIterator[Service]:
+async def opened(site: Site, settings: Settings | None = None) -> AsyncIterator[ImageService]:
     """The service, for as long as the block runs. What this host left half done is undone first."""
     bare = images_of(site, settings or Settings())
     await asyncio.to_thread(remove_left, site.folder)

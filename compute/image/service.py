@@ -11,6 +11,7 @@ from compute.database.engine import DatabaseAway, NotUnique
 from compute.image.api import ROUTES
 from compute.image.api.discovery import versions
 from compute.image.call import Call, Handler, Images
+from compute.image.library import ImageLibrary
 from compute.image.metadefs.routes import Metadefs
 from compute.objects.errors import StoreAway
 from compute.server.errors import ApiError, Conflict, NotFound, Unauthorized, Unavailable
@@ -41,6 +42,11 @@ class ImageService:
         self._images = images
         self._metadefs = Metadefs(images.site, images.enforcer)
         self._routes: RouteTable[Handler] = RouteTable(Route(*row) for row in ROUTES)
+
+    @property
+    def library(self) -> ImageLibrary:
+        """What other rooms may ask."""
+        return ImageLibrary(self._images)
 
     def streams(self, method: str, path: str) -> bool:
         """An image's bytes are not read whole."""

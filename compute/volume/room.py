@@ -7,11 +7,20 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from compute.backup.vault import Vault
+from compute.image.library import ImageLibrary
 from compute.nbd.server import NbdServer
 from compute.policy.enforcer import Enforcer
 from compute.server.app import Service
 from compute.site import Site
-from compute.volume.api import ROUTES, backup_actions, group_actions, group_snapshots
+from compute.volume.api import (
+    ROUTES,
+    backup_actions,
+    group_actions,
+    group_snapshots,
+    snapshots,
+    volume_actions,
+    volumes,
+)
 from compute.volume.backup_work import BackupWork
 from compute.volume.drivers.contract import Driver
 from compute.volume.drivers.ring.driver import RingDriver
@@ -19,6 +28,7 @@ from compute.volume.group_work import GroupWork
 from compute.volume.heartbeat import BACKUP, SCHEDULER, Heartbeat
 from compute.volume.rules import RULES
 from compute.volume.service import VolumeService
+from compute.volume.volume_work import VolumeWork
 from runtime.tasks import TaskOwner
 
 NBD_SOCKET: Final = "nbd.sock"
@@ -31,9 +41,14 @@ def _failed(name: str, error: BaseException) -> None:
 
 
 @contextlib.asynccontextmanager
-async def opened(site: Site, *, encrypts_backups: bool = False) -> AsyncIterator[Service]:
-    """The service, for as long as the block runs."""
-    async with _drivers(site) as drivers, _served(site, drivers, encrypts_backups) as service:
+async def opened(
+    site: Site, library: ImageLibrary, *, encrypts_backups: bool = False
+) -> AsyncIterator[Service]:
+    """The service, for as long as the block runs. library: of images, to make volumes from."""
+    async with (
+        _drivers(site) as drivers,
+        _served(site, drivers, library, encrypts_backups) as service,
+    ):
         yield service
 
 
@@ -51,12 +66,16 @@ async def _drivers(site: Site) -> AsyncIterator[dict[str, Driver]]:
 
 @contextlib.asynccontextmanager
 async def _served(
-    site: Site, drivers: dict[str, Driver], encrypts_backups: bool
+    site: Site, drivers: dict[str, Driver], library: ImageLibrary, encrypts_backups: bool
 ) -> AsyncIterator[Service]:
     heartbeat, group_work = Heartbeat(site, drivers, (SCHEDULER, BACKUP)), GroupWork(site, drivers)
     backup_work = BackupWork(site, drivers, Vault(site, encrypts=encrypts_backups))
+    volume_work = VolumeWork(site, drivers, library)
     routes = [
         *ROUTES,
+        *volumes.routes(volume_work),
+        *volume_actions.routes(volume_work),
+        *snapshots.routes(volume_work),
         *group_actions.routes(group_work),
         *group_snapshots.routes(group_work),
         *backup_actions.routes(backup_work),
@@ -66,6 +85,7 @@ async def _served(
         stack.push_async_callback(tasks.close)
         await heartbeat.beat()
         tasks.spawn("heartbeat", heartbeat.run())
+        tasks.spawn("volumes", volume_work.run(tasks))
         tasks.spawn("groups", group_work.run())
         tasks.spawn("backups", backup_work.run(tasks))
         yield VolumeService(site, Enforcer("volume", RULES, site.policies), routes)

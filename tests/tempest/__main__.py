@@ -24,7 +24,7 @@ REPOSITORY: Final = Path(__file__).resolve().parents[2]
 ENVIRONMENT: Final = REPOSITORY / ".venv-tempest" / "bin"
 EXPECTED: Final = Path(__file__).with_name("expected.txt")
 PASSWORD: Final = "tempest-admin-password"
-DEFAULT_TESTS: Final = r"^tempest\.api\.(identity|image)\."
+DEFAULT_TESTS: Final = r"^tempest\.api\.(identity|image|volume)\."
 LOCKOUT_ATTEMPTS: Final = 2
 LOCKOUT_S: Final = 5
 HISTORY: Final = 2
@@ -61,7 +61,7 @@ application_credentials = true
 access_rules = true
 external_idp = false
 [service_available]
-cinder = false
+cinder = true
 glance = true
 neutron = false
 nova = false
@@ -76,6 +76,22 @@ container_formats = bare,ami,ari,aki,ovf,ova
 import_image = true
 image_format_enforcement = true
 http_store_enabled = false
+[volume]
+vendor_name = Atoll
+storage_protocol = nbd
+max_microversion = 3.71
+build_interval = 1
+build_timeout = 60
+disk_format = raw
+[volume-feature-enabled]
+backup = true
+snapshot = true
+clone = true
+manage_snapshot = false
+manage_volume = false
+volume_revert = true
+extend_attached_volume = true
+consistency_group = false
 [oslo_concurrency]
 lock_path = {store.folder}/locks
 """

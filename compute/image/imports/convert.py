@@ -58,11 +58,21 @@ async def _spool(chunks: AsyncIterator[bytes], path: str, inspector: Inspector) 
 
 
 async def _convert(source: str, disk_format: str, result: str, target: str) -> None:
-    command = [
-        *("prlimit", f"--as={MEMORY_BYTES}", f"--cpu={CPU_S}"),
-        *("qemu-img", "convert", "-f", _QEMU_NAMES.get(disk_format, disk_format)),
-        *("-O", _QEMU_NAMES.get(target, target), source, result),
-    ]
+    kinds = _QEMU_NAMES.get(disk_format, disk_format), _QEMU_NAMES.get(target, target)
+    try:
+        await ran(arguments("-f", kinds[0], "-O", kinds[1], source, result))
+    except ConversionFailed as error:
+        raise ConversionFailed(str(error).replace(source, "the image")) from error
+
+
+def arguments(*words: str) -> list[str]:
+    """A bounded `qemu-img convert` with these words."""
+    bounds = (f"--as={MEMORY_BYTES}", f"--cpu={CPU_S}")
+    return ["prlimit", *bounds, "qemu-img", "convert", *words]
+
+
+async def ran(command: list[str]) -> None:
+    """Run to the end; a process whose waiter is cancelled is killed. Raises ConversionFailed."""
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -79,8 +89,8 @@ async def _convert(source: str, disk_format: str, result: str, target: str) -> N
         await process.wait()
         raise
     if process.returncode != 0:
-        text = said.decode(errors="replace").replace(source, "the image")[:SAID_CHARS]
-        raise ConversionFailed(f"qemu-img convert failed: {text.strip()}")
+        text = said.decode(errors="replace")[:SAID_CHARS].strip()
+        raise ConversionFailed(f"qemu-img convert failed: {text}")
 
 
 async def _file(path: str) -> AsyncIterator[bytes]:

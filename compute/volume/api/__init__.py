@@ -19,10 +19,14 @@ from compute.volume.api import (
     type_encryption,
     type_specs,
     types,
+    volume_lists,
+    volume_metadata,
     workers,
 )
 
 ROUTES: Final[list[tuple[Any, ...]]] = [
+    *volume_lists.ROUTES,
+    *volume_metadata.ROUTES,
     *backups.ROUTES,
     *types.ROUTES,
     *type_specs.ROUTES,

@@ -134,5 +134,8 @@ class Driver(Protocol):
     async def exists(self, volume_id: str) -> bool:
         """Whether it is here."""
 
+    async def keeps_image(self, volume_id: str) -> bool:
+        """Whether a volume, or what was made of it, stands on an image's own bytes."""
+
     async def usage(self) -> Usage:
         """The backend's room."""

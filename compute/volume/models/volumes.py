@@ -12,7 +12,8 @@ class Volume(Base):
     """A volume. host: the process's host that does what is under way with it. backend: its driver.
 
     meta: the users' metadata. admin_meta: `readonly`, `attached_mode`. image_meta: of the image that it
-    was made from. consumes_quota: False for what the room made for itself.
+    was made from. consumes_quota: False for what the room made for itself. task: what the status alone
+    does not say of the work that is under way.
     """
 
     __tablename__ = "volume"
@@ -43,6 +44,7 @@ class Volume(Base):
     meta: Mapped[dict[str, Any]] = mapped_column(default=dict)
     admin_meta: Mapped[dict[str, Any]] = mapped_column(default=dict)
     image_meta: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    task: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     created_us: Mapped[int] = mapped_column(BigInteger)
     updated_us: Mapped[int | None] = mapped_column(BigInteger)
     launched_us: Mapped[int | None] = mapped_column(BigInteger)
@@ -69,3 +71,14 @@ class Snapshot(Base):
     meta: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_us: Mapped[int] = mapped_column(BigInteger)
     updated_us: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class ImageHold(Base):
+    """A volume was made of an image's own bytes. They stay until nothing stands on them any more."""
+
+    __tablename__ = "volume_image_hold"
+
+    volume_id: Mapped[str] = mapped_column(String(ID_CHARS), primary_key=True)
+    image_id: Mapped[str] = mapped_column(String(ID_CHARS))
+    host: Mapped[str] = mapped_column(String(NAME_CHARS))
+    backend: Mapped[str] = mapped_column(String(NAME_CHARS))

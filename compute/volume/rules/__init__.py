@@ -3,11 +3,12 @@
 from typing import Final
 
 from compute.policy.enforcer import Rule
-from compute.volume.rules import backups, base, operators, types
+from compute.volume.rules import backups, base, operators, types, volumes
 
 RULES: Final = (
     *(Rule(*row) for row in base.RULES),
     *(Rule(*row) for row in types.RULES),
     *(Rule(*row) for row in operators.RULES),
     *(Rule(*row) for row in backups.RULES),
+    *(Rule(*row) for row in volumes.RULES),
 )

@@ -145,6 +145,11 @@ class RingDriver:
         rows = await self._shelf.objects.listing(self._shelf.container, names.head(volume_id), limit=1)
         return bool(rows)
 
+    async def keeps_image(self, volume_id: str) -> bool:
+        """While its first layer is there: clones may need that after the volume has gone."""
+        about = await self._shelf.about(f"{volume_id}-{BEFORE_ALL.text}")
+        return about is not None and bool(about.pieces)
+
     async def usage(self) -> Usage:
         """The object store tells no bound."""
         return Usage(None, None)
