@@ -14,6 +14,7 @@ from compute.server.app import Service
 from compute.site import Site
 from compute.volume.api import (
     ROUTES,
+    attachments,
     backup_actions,
     group_actions,
     group_snapshots,
@@ -21,9 +22,11 @@ from compute.volume.api import (
     volume_actions,
     volumes,
 )
+from compute.volume.api.attach_actions import AttachActions
 from compute.volume.backup_work import BackupWork
 from compute.volume.drivers.contract import Driver
 from compute.volume.drivers.ring.driver import RingDriver
+from compute.volume.exports import Exports
 from compute.volume.group_work import GroupWork
 from compute.volume.heartbeat import BACKUP, SCHEDULER, Heartbeat
 from compute.volume.rules import RULES
@@ -70,11 +73,12 @@ async def _served(
 ) -> AsyncIterator[Service]:
     heartbeat, group_work = Heartbeat(site, drivers, (SCHEDULER, BACKUP)), GroupWork(site, drivers)
     backup_work = BackupWork(site, drivers, Vault(site, encrypts=encrypts_backups))
-    volume_work = VolumeWork(site, drivers, library)
+    volume_work, exports = VolumeWork(site, drivers, library), Exports(site, drivers)
     routes = [
         *ROUTES,
         *volumes.routes(volume_work),
-        *volume_actions.routes(volume_work),
+        *volume_actions.routes(volume_work, AttachActions(exports)),
+        *attachments.routes(exports),
         *snapshots.routes(volume_work),
         *group_actions.routes(group_work),
         *group_snapshots.routes(group_work),
@@ -86,6 +90,7 @@ async def _served(
         await heartbeat.beat()
         tasks.spawn("heartbeat", heartbeat.run())
         tasks.spawn("volumes", volume_work.run(tasks))
+        tasks.spawn("exports", exports.run())
         tasks.spawn("groups", group_work.run())
         tasks.spawn("backups", backup_work.run(tasks))
         yield VolumeService(site, Enforcer("volume", RULES, site.policies), routes)

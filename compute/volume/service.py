@@ -99,6 +99,8 @@ class VolumeService:
     async def _handle(self, request: Request, minor: int) -> Answer:
         context = await self._context(request)
         path, project = _without_project(request.path, context)
+        if path.endswith("/"):  # the id of nothing, not the collection
+            raise NotFound("The resource could not be found.")
         (handler, least), names = self._routes.find(request.method, path)
         if minor < least:
             raise NotFound(f"API version 3.{minor} is not supported on this method.")

@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from compute.server.errors import BadRequest, NotFound
+from compute.volume.attachments import exports_of
 from compute.volume.call import Call
 from compute.volume.models.volumes import Snapshot, Volume
 
@@ -76,7 +77,8 @@ def begin(row: Volume, status: str, *expected: str) -> bool:
 def check_deletable(session: Session, row: Volume, *, force: bool, cascade: bool) -> list[Snapshot]:
     """The snapshots that go with it. Raises BadRequest."""
     snapshots = snapshots_of(session, row.id)
-    free = row.attach_status != "attached" and row.migration_status in SETTLED
+    used = row.attach_status == "attached" or bool(exports_of(session, row.id))
+    free = not used and row.migration_status in SETTLED
     known = force or row.status in DELETED_IN
     if cascade:
         plain = all(snapshot.group_snapshot_id is None for snapshot in snapshots)

@@ -9,14 +9,16 @@ import argparse
 import contextlib
 import functools
 import http.server
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from tests.api.store import RunningStore, clean_environment, free_port, start_store
 
@@ -24,13 +26,21 @@ REPOSITORY: Final = Path(__file__).resolve().parents[2]
 ENVIRONMENT: Final = REPOSITORY / ".venv-tempest" / "bin"
 EXPECTED: Final = Path(__file__).with_name("expected.txt")
 PASSWORD: Final = "tempest-admin-password"
-DEFAULT_TESTS: Final = r"^tempest\.api\.(identity|image|volume)\."
+DEFAULT_TESTS: Final = r"^tempest\.api\.(identity|image|object_storage|volume)\."
 LOCKOUT_ATTEMPTS: Final = 2
 LOCKOUT_S: Final = 5
 HISTORY: Final = 2
+IMAGE_BYTES: Final = 1024 * 1024
 
 
-def configuration(cloud_port: int, store: RunningStore, images: str) -> str:
+class Images(NamedTuple):
+    """web: the URL of a server of images. refs: ids of two that are in the add-on, for everyone."""
+
+    web: str
+    refs: tuple[str, str]
+
+
+def configuration(cloud_port: int, store: RunningStore, images: Images) -> str:
     """tempest.conf for the services that there are."""
     url = f"http://127.0.0.1:{cloud_port}/identity"
     return f"""
@@ -66,9 +76,17 @@ glance = true
 neutron = false
 nova = false
 swift = true
+[compute]
+image_ref = {images.refs[0]}
+image_ref_alt = {images.refs[1]}
+[object-storage]
+operator_role = member
+reseller_admin_role = ResellerAdmin
+[object-storage-feature-enabled]
+container_sync = false
 [image]
-http_image = {images}/raw
-http_qcow2_image = {images}/qcow2
+http_image = {images.web}/raw
+http_qcow2_image = {images.web}/qcow2
 image_caching_enabled = true
 disk_formats = raw,qcow2,ami,ari,aki,vhd,vhdx,vmdk,vdi,iso
 container_formats = bare,ami,ari,aki,ovf,ova
@@ -116,9 +134,44 @@ def run(arguments: list[str], python: Path) -> int:
                 identity_lockout_s=LOCKOUT_S,
                 identity_password_history=HISTORY,
             ) as store,
-            _images(work / "images") as images,
+            _images(work / "images") as web,
         ):
+            images = Images(web, _uploaded(f"http://127.0.0.1:{port}"))
             return _tempest(arguments, python, work, configuration(port, store, images))
+
+
+def _uploaded(cloud: str) -> tuple[str, str]:
+    """Two public images, raw, of a disk that is not all zeroes."""
+    domain = {"id": "default"}
+    user = {"name": "admin", "domain": domain, "password": PASSWORD}
+    auth = {
+        "identity": {"methods": ["password"], "password": {"user": user}},
+        "scope": {"project": {"name": "admin", "domain": domain}},
+    }
+    headers, _ = _asked("POST", f"{cloud}/identity/v3/auth/tokens", json.dumps({"auth": auth}).encode())
+    token = headers["X-Subject-Token"]
+
+    def upload(name: str) -> str:
+        fields = {"disk_format": "raw", "container_format": "bare", "visibility": "public"}
+        body = json.dumps({"name": name, **fields}).encode()
+        _, made = _asked("POST", f"{cloud}/image/v2/images", body, token)
+        ident = str(made["id"])
+        data = name.encode().ljust(IMAGE_BYTES, b"\1")
+        _asked("PUT", f"{cloud}/image/v2/images/{ident}/file", data, token, "application/octet-stream")
+        return ident
+
+    return upload("tempest"), upload("tempest-alt")
+
+
+def _asked(
+    method: str, url: str, body: bytes, token: str = "", kind: str = "application/json"
+) -> tuple[Any, Any]:
+    """A request that must succeed: headers and body of its answer."""
+    headers = {"Content-Type": kind, **({"X-Auth-Token": token} if token else {})}
+    request = urllib.request.Request(url, body, headers, method=method)  # noqa: S310 - our own URL
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        raw = answer.read()
+        return answer.headers, json.loads(raw) if raw else None
 
 
 @contextlib.contextmanager

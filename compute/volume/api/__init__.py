@@ -15,6 +15,7 @@ from compute.volume.api import (
     qos,
     quotas,
     services,
+    transfers,
     type_access,
     type_encryption,
     type_specs,
@@ -43,5 +44,6 @@ ROUTES: Final[list[tuple[Any, ...]]] = [
     *filters.ROUTES,
     *extensions.ROUTES,
     *manage.ROUTES,
+    *transfers.ROUTES,
     *workers.ROUTES,
 ]

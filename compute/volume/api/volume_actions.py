@@ -1,4 +1,4 @@
-"""/v3/volumes/{volume_id}/action: all but what is about attaching."""
+"""/v3/volumes/{volume_id}/action: each by its name."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -10,6 +10,7 @@ from compute.server.request import Answer, json_answer
 from compute.server.schema import Schema
 from compute.volume import images
 from compute.volume.api import forms
+from compute.volume.api.attach_actions import AttachActions
 from compute.volume.api.volumes import delete
 from compute.volume.call import Call
 from compute.volume.instants import written
@@ -336,8 +337,9 @@ _ACTIONS: Final[Mapping[str, tuple[Callable[[Call], Answer], int]]] = {
 class _Actions:
     """Those that need the event loop, and the way to all."""
 
-    def __init__(self, work: VolumeWork) -> None:
+    def __init__(self, work: VolumeWork, attaching: AttachActions) -> None:
         self._work = work
+        self._attaching = attaching.actions()
 
     async def act(self, call: Call) -> Answer:
         """One action by its name."""
@@ -346,6 +348,8 @@ class _Actions:
             return await self._upload(call)
         if name == "os-reimage" and call.minor >= REIMAGE_SINCE:
             return await self._reimage(call)
+        if name in self._attaching:
+            return await self._attaching[name](call)
         known = _ACTIONS.get(name)
         if known is None or call.minor < known[1]:
             raise BadRequest(f"There is no such action: {name}")
@@ -441,6 +445,6 @@ def _take_back(call: Call, image_id: str) -> None:
             row.status, row.task = row.previous_status or "available", None
 
 
-def routes(work: VolumeWork) -> list[tuple[Any, ...]]:
+def routes(work: VolumeWork, attaching: AttachActions) -> list[tuple[Any, ...]]:
     """What answers them."""
-    return [("POST", "/v3/volumes/{volume_id}/action", _Actions(work).act)]
+    return [("POST", "/v3/volumes/{volume_id}/action", _Actions(work, attaching).act)]

@@ -4,8 +4,10 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
+from compute.volume.attachments import attachments_of
 from compute.volume.call import Call
 from compute.volume.instants import written
+from compute.volume.models.attachments import Attachment
 from compute.volume.models.types import VolumeType
 from compute.volume.models.volumes import Volume
 
@@ -41,11 +43,27 @@ def detail(call: Call, session: Session, row: Volume) -> dict[str, Any]:
         "replication_status": None,
         "consistencygroup_id": None,
         "multiattach": row.is_multiattach,
-        "attachments": [],
+        "attachments": [
+            _attachment(call, one)
+            for one in attachments_of(session, row.id)
+            if one.status == "attached"
+        ],
     }
     if call.context.is_admin:
         view["migration_status"] = row.migration_status
     return view | _newer(call, row)
+
+
+def _attachment(call: Call, row: Attachment) -> dict[str, Any]:
+    return {
+        "id": row.volume_id,
+        "attachment_id": row.id,
+        "volume_id": row.volume_id,
+        "server_id": row.instance_id,
+        "host_name": row.host_name if call.context.is_admin else None,
+        "device": row.mountpoint,
+        "attached_at": written(row.attached_us),
+    }
 
 
 def _type_name(session: Session, row: Volume) -> str | None:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from compute.policy.enforcer import Rule
-from compute.volume.rules import backups, base, operators, types, volumes
+from compute.volume.rules import attachments, backups, base, operators, types, volumes
 
 RULES: Final = (
     *(Rule(*row) for row in base.RULES),
@@ -11,4 +11,5 @@ RULES: Final = (
     *(Rule(*row) for row in operators.RULES),
     *(Rule(*row) for row in backups.RULES),
     *(Rule(*row) for row in volumes.RULES),
+    *(Rule(*row) for row in attachments.RULES),
 )
