@@ -64,6 +64,7 @@ def _volume_jobs(session: Session, host: str) -> list[Job]:
     groups_own = and_(Volume.group_id.in_(busy), or_(Volume.status == "deleting", copied))
     query = select(Volume).where(
         Volume.host == host,
+        ~Volume.status_by_hand,
         or_(Volume.status.in_(OF_VOLUMES), Volume.migration_status == MIGRATING),
         or_(Volume.group_id.is_(None), ~groups_own),
     )
@@ -91,6 +92,7 @@ def _snapshot_jobs(session: Session, host: str) -> list[Job]:
             Volume.host == host,
             Volume.status != "deleting",
             Snapshot.status.in_(OF_SNAPSHOTS),
+            ~Snapshot.status_by_hand,
             or_(Snapshot.group_snapshot_id.is_(None), Snapshot.group_snapshot_id.not_in(busy)),
         )
     )

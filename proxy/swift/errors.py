@@ -42,6 +42,8 @@ UNKNOWN: Final = ErrorAnswer(500)
 
 _AWS_ONLY: Final = ErrorAnswer(400, "The request carries authentication of another API")
 
+CONFLICT: Final = "There was a conflict when trying to complete your request."
+"""Swift's own words for a 409."""
 ERRORS: Final[Mapping[type[Exception], ErrorAnswer]] = MappingProxyType(
     {
         core.StoreError: UNKNOWN,
@@ -50,7 +52,7 @@ ERRORS: Final[Mapping[type[Exception], ErrorAnswer]] = MappingProxyType(
         core.NoSuchUpload: ErrorAnswer(404),
         core.ContainerExists: ErrorAnswer(409),
         core.BucketNameTaken: ErrorAnswer(409, "The bucket name belongs to another account"),
-        core.ContainerNotEmpty: ErrorAnswer(409, "The container is not empty"),
+        core.ContainerNotEmpty: ErrorAnswer(409, f"{CONFLICT} The container is not empty."),
         core.PolicyConflict: ErrorAnswer(409, "The container has another storage policy"),
         core.Conflict: ErrorAnswer(409),
         core.PreconditionFailed: ErrorAnswer(412),

@@ -245,6 +245,7 @@ def _reset(call: Call) -> Answer:
     with call.write() as session:
         row = snapshot_of(call, session, "volume_extension:snapshot_admin_actions:reset_status")
         row.status, row.updated_us = status, call.site.now_us()
+        row.status_by_hand = True
     return Answer(202)
 
 
@@ -260,7 +261,9 @@ def _set_status(call: Call) -> Answer:
                 f"Provided snapshot status {fields['status']} not allowed for snapshot with status"
                 f" {row.status}."
             )
+        by_hand = row.status_by_hand
         row.status, row.updated_us = fields["status"], call.site.now_us()
+        row.status_by_hand = by_hand
         row.progress = fields.get("progress") or row.progress
     return Answer(202)
 

@@ -231,7 +231,10 @@ def _reset(call: Call) -> Answer:
             raise BadRequest(
                 "Cannot reset-state to in-use because volume does not have any attachments."
             )
-        row.status, row.attach_status = status or row.status, attach or row.attach_status
+        if status or migration:
+            row.status = status or row.status
+            row.status_by_hand = True
+        row.attach_status = attach or row.attach_status
         if migration:
             row.migration_status = None if migration == "none" else migration
         row.task, row.updated_us = None, call.site.now_us()

@@ -2,13 +2,25 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, String, false
+from sqlalchemy.orm import Mapped, mapped_column, validates
 
 from compute.database.base import ID_CHARS, NAME_CHARS, Base
 
 
-class Volume(Base):
+class _Status:
+    """status_by_hand: an administrator said so. It begins no work, whatever the status is."""
+
+    status: Mapped[str] = mapped_column(String(NAME_CHARS), index=True)
+    status_by_hand: Mapped[bool] = mapped_column(default=False, server_default=false())
+
+    @validates("status")
+    def _set_by_the_room(self, _key: str, status: str) -> str:
+        self.status_by_hand = False
+        return status
+
+
+class Volume(_Status, Base):
     """A volume. host: the process's host that does what is under way with it. backend: its driver.
 
     meta: the users' metadata. admin_meta: `readonly`, `attached_mode`. image_meta: of the image that it
@@ -25,7 +37,6 @@ class Volume(Base):
     name: Mapped[str | None] = mapped_column(String(NAME_CHARS))
     description: Mapped[str | None] = mapped_column(String(NAME_CHARS))
     size_gib: Mapped[int]
-    status: Mapped[str] = mapped_column(String(NAME_CHARS), index=True)
     previous_status: Mapped[str | None] = mapped_column(String(NAME_CHARS))
     attach_status: Mapped[str] = mapped_column(String(NAME_CHARS))
     migration_status: Mapped[str | None] = mapped_column(String(NAME_CHARS))
@@ -50,7 +61,7 @@ class Volume(Base):
     launched_us: Mapped[int | None] = mapped_column(BigInteger)
 
 
-class Snapshot(Base):
+class Snapshot(_Status, Base):
     """A volume's bytes of one moment. volume_type_id: the volume's, for quotas by type."""
 
     __tablename__ = "volume_snapshot"
@@ -64,7 +75,6 @@ class Snapshot(Base):
     name: Mapped[str | None] = mapped_column(String(NAME_CHARS))
     description: Mapped[str | None] = mapped_column(String(NAME_CHARS))
     size_gib: Mapped[int]
-    status: Mapped[str] = mapped_column(String(NAME_CHARS), index=True)
     progress: Mapped[str] = mapped_column(String(16), default="0%")
     consumes_quota: Mapped[bool] = mapped_column(default=True)
     group_snapshot_id: Mapped[str | None] = mapped_column(String(ID_CHARS), index=True)
