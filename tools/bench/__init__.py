@@ -1,7 +1,7 @@
 """`atoll bench`: the fixed workloads, on a store that it starts, on the prototype, on any S3 server.
 
 Registers the subcommands; what they do is in `s3_command`, `ring`, `device`, `cluster`,
-`rebuild`, `sync`, `identity`, `image` and `backup`, imported when called.
+`rebuild`, `sync`, `identity`, `image`, `volume` and `backup`, imported when called.
 """
 
 import argparse
@@ -15,7 +15,7 @@ def add_parser(subparsers: Any) -> None:
     kinds = bench.add_subparsers(
         dest="kind",
         required=True,
-        metavar="s3|ring|device|cluster|rebuild|sync|identity|image|backup|all",
+        metavar="s3|ring|device|cluster|rebuild|sync|identity|image|volume|backup|all",
     )
     s3 = kinds.add_parser("s3", help="S3 workloads on a store that this command starts")
     _add_s3_arguments(s3)
@@ -33,6 +33,7 @@ def add_parser(subparsers: Any) -> None:
         ("sync", "two replicas of a million rows that differ in ten"),
         ("identity", "the validation of tokens by the add-on"),
         ("image", "images up and down, beside the store itself"),
+        ("volume", "a volume of the object store beside a local qcow2 file"),
         ("backup", "backups of a large volume that holds little"),
     ):
         # Each has options of its own, which its module parses; -h goes there, too.
