@@ -51,12 +51,12 @@ def run(argv: list[str]) -> int:
             rows = asyncio.run(_measure(Path(folder), store, args))
         finally:
             store.close()
+    if args.json:
+        print(json.dumps({row.name: row._asdict() for row in rows}))
+        return 0
     for row in rows:
-        if args.json:
-            print(json.dumps(row._asdict()))
-        else:
-            stored, data = row.stored / MIB, row.data / MIB
-            print(f"{row.name:12} {row.seconds:6.2f} s {stored:8.1f} MiB stored of {data:.0f} MiB")
+        stored, data = row.stored / MIB, row.data / MIB
+        print(f"{row.name:12} {row.seconds:6.2f} s {stored:8.1f} MiB stored of {data:.0f} MiB")
     return 0
 
 

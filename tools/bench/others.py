@@ -1,4 +1,4 @@
-"""What `make bench` measures beside the S3 workloads: a node of four that dies, a rebuild, a sync.
+"""What `make bench` measures beside the S3 workloads: a dead node, a rebuild, a sync, the add-on.
 
 Each is a command of its own with bars of its own; here they run with sizes that fit a whole run, one
 after the other, and their figures become sentences of the report.
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tools.bench import add_on
 from tools.bench.servers import ServerFailed
 
 Figures = Mapping[str, Any]
@@ -20,11 +21,13 @@ FULL: Final = {
     "cluster": (),
     "rebuild": ("--mib", "2048"),
     "sync": (),
+    **add_on.FULL,
 }
 QUICK: Final = {
     "cluster": ("--seconds", "1"),
     "rebuild": ("--mib", "64"),
     "sync": ("--rows", "20000", "--shards", "8"),
+    **add_on.QUICK,
 }
 SYNC_BAR_S: Final = 0.5
 SYNC_BAR_ROWS: Final = 1_000_000
@@ -62,7 +65,12 @@ def measure_all(quick: bool, step: Callable[[str], None]) -> tuple[dict[str, Fig
 
 def missed(found: Mapping[str, Figures]) -> list[str]:
     """Which of them missed a bar. A sync of fewer rows than the bar's is held against none."""
-    bars = {"cluster": _cluster_missed, "rebuild": _rebuild_missed, "sync": _sync_missed}
+    bars: dict[str, Callable[[Figures], bool]] = {
+        "cluster": _cluster_missed,
+        "rebuild": _rebuild_missed,
+        "sync": _sync_missed,
+        **add_on.MISSED,
+    }
     return [kind for kind, figures in found.items() if bars[kind](figures)]
 
 
@@ -84,6 +92,7 @@ def sentences(found: Mapping[str, Figures]) -> list[str]:
         "cluster": _about_cluster,
         "rebuild": _about_rebuild,
         "sync": _about_sync,
+        **add_on.ABOUT,
     }
     told = [text for kind, figures in found.items() for text in words[kind](figures)]
     return told + [f"a bar of `atoll bench {kind}` is MISSED" for kind in missed(found)]
