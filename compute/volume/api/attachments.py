@@ -11,12 +11,14 @@ from compute.server.request import NO_CONTENT, Answer, json_answer
 from compute.server.schema import Schema
 from compute.volume.api import forms
 from compute.volume.attachments import (
+    FAILED,
     NOT_EXPORTED,
     THERE,
     UNWANTED,
     WANTED,
     attachments_of,
     end,
+    exports_of,
     is_read_only,
     no_such_attachment,
     settle,
@@ -187,8 +189,8 @@ def reserve(call: Call, session: Session, volume: Volume, instance_id: str | Non
 def _want(session: Session, row: Attachment, volume: Volume, connector: dict[str, Any]) -> None:
     """Ask for an export to a connector. Raises BadRequest, Conflict."""
     check_connector(connector)
-    others = [one for one in attachments_of(session, volume.id) if one.id != row.id]
-    if not volume.is_multiattach and any(one.export in (WANTED, THERE, UNWANTED) for one in others):
+    others = [one for one in exports_of(session, volume.id) if one.id != row.id]
+    if not volume.is_multiattach and any(one.export != FAILED for one in others):
         raise Conflict(f"duplicate connectors detected on volume {volume.id}")
     mode = connector.get("mode") or row.mode
     row.mode = mode if mode in MODES else row.mode

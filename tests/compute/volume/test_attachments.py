@@ -247,6 +247,24 @@ async def test_force_detach_ends_all_and_is_the_administrators(cloud: Whole) -> 
     assert await state(cloud, volume["id"]) == "available"
 
 
+async def test_an_old_connection_counts_for_new_attachments(cloud: Whole) -> None:
+    volume = await cloud.volume()
+    await cloud.act(volume["id"], "os-initialize_connection", {"connector": CONNECTOR})
+    body = {"attachment": {"volume_uuid": volume["id"], "connector": CONNECTOR}}
+    await cloud.refused(409, "POST", "/attachments", body)
+    await cloud.refused(400, "DELETE", f"/volumes/{volume['id']}")
+    await cloud.act(volume["id"], "os-terminate_connection", {"connector": None})
+    await cloud.ok("POST", "/attachments", body)
+
+
+async def test_a_reservation_goes_with_its_volume(cloud: Whole) -> None:
+    volume = await cloud.volume()
+    made = await attach(cloud, volume["id"])
+    await cloud.act(volume["id"], "os-force_delete", {})
+    await cloud.until("volumes", volume["id"])
+    await cloud.refused(404, "GET", f"/attachments/{made['id']}")
+
+
 class _Away(MemoryStore):
     """A store that is away while a test says so."""
 
