@@ -31,6 +31,7 @@ from compute.server.app import CloudApp, Mount
 from compute.server.listen import serve
 from compute.site import Site
 from compute.volume.room import opened as volume_room
+from compute.volume.settings import Settings as VolumeSettings
 from runtime.clock import Clock, SystemClock
 from runtime.errors import AtollError
 from runtime.randomness import Randomness, SystemRandomness
@@ -56,6 +57,7 @@ class CloudConfig(NamedTuple):
     settings: Settings = Settings()
     node: str = ""
     image: ImageSettings = ImageSettings()
+    volume: VolumeSettings = VolumeSettings()
     backup_encrypted: bool = False
 
     @property
@@ -146,7 +148,7 @@ def site_of(
 async def _rooms(config: CloudConfig, site: Site, stack: contextlib.AsyncExitStack) -> list[Mount]:
     """The rooms that need an object store, opened; the stack closes them."""
     images = await stack.enter_async_context(image_room(site, config.image))
-    volumes = volume_room(site, images.library, encrypts_backups=config.backup_encrypted)
+    volumes = volume_room(site, images.library, config.volume, encrypts_backups=config.backup_encrypted)
     return [
         Mount("/image", images),
         Mount("/volume", await stack.enter_async_context(volumes)),

@@ -94,6 +94,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     image_convert_to: str = ""
     image_web_hosts: list[str] = []
     image_web_ports: list[int] = msgspec.field(default_factory=lambda: [80, 443])
+    volume_backends: list[str] = msgspec.field(default_factory=lambda: ["ring"])
     backup_encrypted: bool = False
 
     def __post_init__(self) -> None:
@@ -104,6 +105,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         names = [text.partition("=")[0] for text in self.image_stores]
         if not names or len(set(names)) != len(names) or not all(map(_NAME.fullmatch, names)):
             raise ValueError("image_stores must be different NAMEs or NAME=POLICYs, at least one")
+        names = [text.partition("=")[0] for text in self.volume_backends]
+        if not names or len(set(names)) != len(names) or not all(map(_NAME.fullmatch, names)):
+            raise ValueError("volume_backends must be different NAMEs or NAME=FOLDERs, at least one")
+        if any(text.startswith("ring=") for text in self.volume_backends):
+            raise ValueError("volume_backends: ring is in the object store and has no folder")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key go together")
         self._check_cluster()
@@ -258,5 +264,11 @@ def absolute(config: Config, folder: str) -> Config:
     fixed: dict[str, object] = {
         name: os.path.join(folder, getattr(config, name)) for name in _PATHS if getattr(config, name)
     }
+    fixed["volume_backends"] = [_backend(text, folder) for text in config.volume_backends]
     fixed["device_paths"] = [os.path.join(folder, path) for path in config.device_paths]
     return msgspec.structs.replace(config, **fixed)
+
+
+def _backend(text: str, folder: str) -> str:
+    name, _, path = text.partition("=")
+    return f"{name}={os.path.join(folder, path)}" if path else name

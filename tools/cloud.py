@@ -72,6 +72,7 @@ def cloud_config(config: Config, secret: bytes) -> Any:
     from compute.cloud import CloudConfig
     from compute.identity.settings import Settings
     from compute.image.settings import Settings as ImageSettings
+    from compute.volume.settings import Settings as VolumeSettings
 
     def chosen(prefix: str) -> dict[str, Any]:
         return {
@@ -92,6 +93,7 @@ def cloud_config(config: Config, secret: bytes) -> Any:
         settings=Settings(region=config.cloud_region, **chosen("identity_")),
         node=config.node,
         image=ImageSettings(**chosen("image_")),
+        volume=VolumeSettings(**chosen("volume_")),
         backup_encrypted=config.backup_encrypted,
     )
 

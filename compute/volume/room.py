@@ -25,13 +25,17 @@ from compute.volume.api import (
 from compute.volume.api.attach_actions import AttachActions
 from compute.volume.backup_work import BackupWork
 from compute.volume.drivers.contract import Driver
+from compute.volume.drivers.errors import Busy
+from compute.volume.drivers.file.driver import FileDriver
 from compute.volume.drivers.ring.driver import RingDriver
 from compute.volume.exports import Exports
 from compute.volume.group_work import GroupWork
 from compute.volume.heartbeat import BACKUP, SCHEDULER, Heartbeat
 from compute.volume.rules import RULES
 from compute.volume.service import VolumeService
+from compute.volume.settings import RING, Backend, Settings
 from compute.volume.volume_work import VolumeWork
+from runtime.errors import AtollError
 from runtime.tasks import TaskOwner
 
 NBD_SOCKET: Final = "nbd.sock"
@@ -45,26 +49,47 @@ def _failed(name: str, error: BaseException) -> None:
 
 @contextlib.asynccontextmanager
 async def opened(
-    site: Site, library: ImageLibrary, *, encrypts_backups: bool = False
+    site: Site,
+    library: ImageLibrary,
+    settings: Settings | None = None,
+    *,
+    encrypts_backups: bool = False,
 ) -> AsyncIterator[Service]:
-    """The service, for as long as the block runs. library: of images, to make volumes from."""
+    """The service, for as long as the block runs. library: of images, to make volumes from.
+
+    Raises AtollError where a backend can't be used.
+    """
     async with (
-        _drivers(site) as drivers,
+        _drivers(site, settings or Settings()) as drivers,
         _served(site, drivers, library, encrypts_backups) as service,
     ):
         yield service
 
 
 @contextlib.asynccontextmanager
-async def _drivers(site: Site) -> AsyncIterator[dict[str, Driver]]:
+async def _drivers(site: Site, settings: Settings) -> AsyncIterator[dict[str, Driver]]:
     """The backends, by their names, with the server of their exports."""
     async with contextlib.AsyncExitStack() as stack:
         nbd = NbdServer()
         await nbd.listen_unix(os.path.join(site.folder, NBD_SOCKET))
         stack.push_async_callback(nbd.close)
-        ring = RingDriver(site.objects, nbd, site.randomness)
-        stack.push_async_callback(ring.close)
-        yield {ring.name: ring}
+        drivers: dict[str, Driver] = {}
+        for backend in settings.backends_in(site.folder):
+            made = await _driver(site, backend, nbd)
+            stack.push_async_callback(made.close)
+            drivers[backend.name] = made
+        yield drivers
+
+
+async def _driver(site: Site, backend: Backend, nbd: NbdServer) -> RingDriver | FileDriver:
+    if backend.name == RING:
+        return RingDriver(site.objects, nbd, site.randomness)
+    files = FileDriver(backend.name, backend.folder, nbd)
+    try:
+        await files.start()
+    except (Busy, OSError) as error:
+        raise AtollError(f"the volume backend {backend.name} can't be used: {error}") from error
+    return files
 
 
 @contextlib.asynccontextmanager

@@ -21,6 +21,7 @@ from compute.server.app import CloudApp, Mount
 from compute.server.listen import serve
 from compute.site import Site
 from compute.volume.room import opened as volume_room
+from compute.volume.settings import Settings
 from tests.compute.identity.cloud import PASSWORD, SECRET, Cloud, MovedClock
 from tests.compute.image.cloud import Pictures
 from tests.compute.volume.cloud import Volumes
@@ -74,7 +75,11 @@ class Whole(Volumes):
 
 @contextlib.asynccontextmanager
 async def started(
-    folder: Path, database: str, objects: ObjectStore, host: str = "here"
+    folder: Path,
+    database: str,
+    objects: ObjectStore,
+    host: str = "here",
+    backends: tuple[str, ...] = ("ring",),
 ) -> AsyncIterator[Whole]:
     """A process, bootstrapped. Its sockets are in a folder whose name is short enough for them."""
     clock = MovedClock()
@@ -88,7 +93,7 @@ async def started(
             site = site_of(config, identity, service, objects)
             async with (
                 image_room(site, ImageSettings()) as images,
-                volume_room(site, images.library) as volumes,
+                volume_room(site, images.library, Settings(backends=backends)) as volumes,
                 serve(
                     CloudApp(
                         [
