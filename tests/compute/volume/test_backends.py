@@ -142,3 +142,19 @@ async def test_a_folder_in_use_ends_the_start(cloud: Whole, tmp_path: Path) -> N
             tmp_path, f"sqlite:///{tmp_path / 'other.db'}", MemoryStore(), backends=backends
         ):
             pass
+
+
+async def test_a_qcow2_image_becomes_files_and_files_an_image(cloud: Whole, tmp_path: Path) -> None:
+    raw, image = tmp_path / "raw", tmp_path / "image"
+    raw.write_bytes(random.Random(1).randbytes(3 * MIB) + bytes(MIB))
+    await run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(image))
+    source = await cloud.pictures.active(image.read_bytes(), disk_format="qcow2")
+    volume = await cloud.volume(volume_type="on-disk", imageRef=source["id"])
+    with (tmp_path / "disk" / f"{volume['id']}.raw").open("rb") as file:
+        assert file.read(4 * MIB) == raw.read_bytes()
+        assert file.read(MIB) == bytes(MIB)
+    fields = {"image_name": "made", "disk_format": "raw", "container_format": "bare"}
+    made = await cloud.act(volume["id"], "os-volume_upload_image", fields)
+    await cloud.until("volumes", volume["id"], "available")
+    found = await cloud.pictures.show(made["os-volume_upload_image"]["image_id"])
+    assert (found["status"], found["size"]) == ("active", 1024 * MIB)

@@ -166,3 +166,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 )
 def test_the_endpoint_is_one_that_a_client_here_can_use(listen: str, endpoint: str) -> None:
     assert parse(f'listen = "{listen}"\nport = 80', "file").endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "wrong", ["[]", '["ring", "ring"]', '["ring=/here"]', '["a", "a=/b"]', '["=/b"]', '["a@b"]']
+)
+def test_volume_backends_have_names_of_their_own(wrong: str) -> None:
+    with pytest.raises(ConfigError, match="volume_backends"):
+        parse(f"volume_backends = {wrong}", "file")
+
+
+def test_folders_of_volume_backends_start_at_the_file() -> None:
+    config = parse('volume_backends = ["ring", "fast", "disk=files", "far=/srv/files"]', "file")
+    found = absolute(config, "/etc/atoll").volume_backends
+    assert found == ["ring", "fast", "disk=/etc/atoll/files", "far=/srv/files"]
