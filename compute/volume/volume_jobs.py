@@ -129,6 +129,7 @@ def finish(session: Session, site: Site, job: Job) -> None:
         row.status = _before(row)
     if job.status == "retyping":
         row.volume_type_id = job.task["type_id"]
+        row.migration_status = "success" if "backend" in job.task else row.migration_status
     if job.status == "downloading":
         row.image_meta = dict(job.task["image_meta"])
     if job.status == "reverting":

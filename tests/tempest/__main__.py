@@ -102,7 +102,9 @@ max_microversion = 3.71
 build_interval = 1
 build_timeout = 60
 disk_format = raw
+backend_names = ring,files
 [volume-feature-enabled]
+multi_backend = true
 backup = true
 snapshot = true
 clone = true
@@ -131,6 +133,7 @@ def run(arguments: list[str], python: Path) -> int:
                 image_web_hosts=["127.0.0.1", "does-not.exist"],
                 image_web_ports=[],
                 image_stores=["default", "ec=ec-4-2"],
+                volume_backends=["ring", "files"],
                 identity_lockout_attempts=LOCKOUT_ATTEMPTS,
                 identity_lockout_s=LOCKOUT_S,
                 identity_password_history=HISTORY,
