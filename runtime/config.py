@@ -95,6 +95,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     image_web_hosts: list[str] = []
     image_web_ports: list[int] = msgspec.field(default_factory=lambda: [80, 443])
     volume_backends: list[str] = msgspec.field(default_factory=lambda: ["ring"])
+    volume_cache_bytes: int = 1024**3
     backup_encrypted: bool = False
 
     def __post_init__(self) -> None:
@@ -196,6 +197,7 @@ _RANGES: Final = (
     ("image_count_uploading", -1, 10**9),
     ("image_delete_after_s", 0, 365 * 86400),
     ("image_cache_bytes", 0, 2**50),
+    ("volume_cache_bytes", 64 * 1024**2, 2**50),
 )
 
 _PATHS: Final = (

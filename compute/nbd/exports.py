@@ -12,6 +12,9 @@ class ExportedDisk(Protocol):
     def size_bytes(self) -> int:
         """As it is now."""
 
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        """The bytes where they are at hand, without waiting; None where `read` has to get them."""
+
     async def read(self, offset: int, length: int) -> bytes:
         """The bytes."""
 

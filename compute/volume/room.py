@@ -75,15 +75,20 @@ async def _drivers(site: Site, settings: Settings) -> AsyncIterator[dict[str, Dr
         stack.push_async_callback(nbd.close)
         drivers: dict[str, Driver] = {}
         for backend in settings.backends_in(site.folder):
-            made = await _driver(site, backend, nbd)
+            made = await _driver(site, backend, nbd, settings)
             stack.push_async_callback(made.close)
             drivers[backend.name] = made
         yield drivers
 
 
-async def _driver(site: Site, backend: Backend, nbd: NbdServer) -> RingDriver | FileDriver:
+async def _driver(
+    site: Site, backend: Backend, nbd: NbdServer, settings: Settings
+) -> RingDriver | FileDriver:
     if backend.name == RING:
-        return RingDriver(site.objects, nbd, site.randomness)
+        room = settings.cache_bytes
+        return RingDriver(
+            site.objects, nbd, site.randomness, cache_folder=site.folder, cache_bytes=room
+        )
     files = FileDriver(backend.name, backend.folder, nbd)
     try:
         await files.start()

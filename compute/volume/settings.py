@@ -17,9 +17,13 @@ class Backend(NamedTuple):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """backends: `ring`, or `NAME` or `NAME=FOLDER` for files in a folder."""
+    """backends: `ring`, or `NAME` or `NAME=FOLDER` for files in a folder.
+
+    cache_bytes: room on this host's disk for what was read of volumes of `ring`.
+    """
 
     backends: tuple[str, ...] = (RING,)
+    cache_bytes: int = 1024**3
 
     def backends_in(self, folder: str) -> list[Backend]:
         """In the order of the configuration. folder: where those are that name none."""

@@ -2,10 +2,13 @@
 
 One run: a store, a process that exports a `ring` volume, and qemu-nbd with a new qcow2 file on the
 same disk. `qemu-img bench` is the client of both: 4 KiB at random at depth 32, 1 MiB sequentially at
-depth 4, read and written, in turns. Every write that our server answers is in the store with fsync;
-qemu-nbd keeps writes in the host's memory until they are flushed, so its writes are flushed as often
-as `--flush` says, as a guest's journal does. Then a snapshot of the volume, a clone of a raw image of
-2 GiB and one of the volume, in seconds. Needs qemu-utils.
+depth 4, read and written, in turns. Every write that our server answers is in the store, three times,
+with fsync; qemu-nbd keeps writes in the host's memory until they are flushed, as often as `--flush`
+says, as a guest's journal does. `durable` is a second qemu-nbd that writes through: each write is on
+the one disk when it is answered. Reads are of what was written before, from our cache and from the
+host's memory; `cold` ones with a cache that is empty, from the store. Then a snapshot of the volume, a
+clone of a raw image of 2 GiB and one of the volume, which has just been written at random, in seconds.
+Needs qemu-utils.
 """
 
 import argparse
@@ -21,6 +24,8 @@ import urllib.request
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Final, NamedTuple
+
+import uvloop
 
 from compute.objects.client import Place
 from tools.bench.servers import SWIFT_USER, AtollStore
@@ -67,7 +72,7 @@ def run(argv: list[str]) -> int:
         store = AtollStore(folder / "data", _free_port())
         store.start()
         try:
-            results = asyncio.run(_measure(store, folder, args))
+            results = uvloop.run(_measure(store, folder, args))
         finally:
             store.close()
     results["fsync"] = store.fsync
@@ -83,8 +88,10 @@ def _show(results: dict[str, object]) -> None:
         row = results[workload.name]
         assert isinstance(row, dict)
         print(
-            f"{workload.name:24} {row['ring_per_s']:9.0f}/s, qcow2 {row['qcow2_per_s']:9.0f}/s,"
+            f"{workload.name:24} {row['ring_per_s']:7.0f}/s, qcow2 {row['qcow2_per_s']:7.0f}/s,"
             f" {row['share']:.0%} of it (goal {workload.goal:.0%})"
+            + (f", durable qcow2 {row['durable_per_s']:7.0f}/s" if workload.writes else "")
+            + (f", cold {row['cold_per_s']:7.0f}/s" if not workload.writes else "")
         )
     for name, bar in (
         ("snapshot_s", " (bar 0.2)"),
@@ -111,32 +118,43 @@ async def _measure(store: AtollStore, folder: Path, args: argparse.Namespace) ->
     objects, nbd = SwiftStore(_Login(store)), NbdServer()
     await nbd.listen_unix(str(folder / "ring"))
     driver = RingDriver(objects, nbd, SystemRandomness())
-    local = _qcow2(folder, size)
-    results: dict[str, object] = {}
+    local = [_qcow2(folder, "local", size, "writeback")]
+    local.append(_qcow2(folder, "durable", size, "writethrough"))
+    results: dict[str, dict[str, float]] = {}
+    workloads = [each._replace(requests=each.requests // args.share) for each in WORKLOADS]
     try:
-        await asyncio.to_thread(_wait_for, folder / "local")
+        for name in ("local", "durable"):
+            await asyncio.to_thread(_wait_for, folder / name)
         await driver.create("v", size)
         await driver.attach("v", "v", read_only=False)
         ring = f"nbd+unix:///v?socket={folder}/ring"
         qcow2 = f"nbd+unix:///?socket={folder}/local"
-        for each in WORKLOADS:
-            workload = each._replace(requests=each.requests // args.share)
+        for workload in workloads:
             turns = (qcow2, ring, qcow2, ring)
             rates = [await _rate(workload, uri, size, args.flush) for uri in turns]
             there, here = max(rates[0], rates[2]), max(rates[1], rates[3])
-            results[workload.name] = {
-                "qcow2_per_s": there,
-                "ring_per_s": here,
-                "share": here / there,
-            }
-        results |= await _constant_time(driver, objects)
+            row = {"qcow2_per_s": there, "ring_per_s": here, "share": here / there}
+            if workload.writes:
+                uri = f"nbd+unix:///?socket={folder}/durable"
+                row["durable_per_s"] = await _rate(workload, uri, size, args.flush)
+            results[workload.name] = row
+        await driver.detach("v", "v")
+        for workload in workloads:
+            if not workload.writes:
+                other = RingDriver(objects, nbd, SystemRandomness())
+                await other.attach("v", "v", read_only=True)
+                results[workload.name]["cold_per_s"] = await _rate(workload, ring, size, args.flush)
+                await other.close()
+        await driver.attach("v", "v", read_only=False)
+        await _rate(workloads[2], ring, size, args.flush)
+        return {**results, **await _constant_time(driver, objects)}
     finally:
-        local.terminate()
-        local.wait()
+        for process in local:
+            process.terminate()
+            process.wait()
         await driver.close()
         await nbd.close()
         await objects.close()
-    return results
 
 
 class _Login:
@@ -154,11 +172,11 @@ class _Login:
             return Place(answer.headers["X-Storage-Url"], answer.headers["X-Auth-Token"])
 
 
-def _qcow2(folder: Path, size: int) -> subprocess.Popen[bytes]:
-    image = folder / "local.qcow2"
+def _qcow2(folder: Path, name: str, size: int, cache: str) -> subprocess.Popen[bytes]:
+    image = folder / f"{name}.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), str(size)], check=True)
-    words = ["qemu-nbd", "-t", "-k", str(folder / "local"), "-f", "qcow2", "--discard=unmap"]
-    return subprocess.Popen([*words, "--cache=writeback", str(image)])
+    words = ["qemu-nbd", "-t", "-k", str(folder / name), "-f", "qcow2", "--discard=unmap"]
+    return subprocess.Popen([*words, f"--cache={cache}", str(image)])
 
 
 def _wait_for(path: Path) -> None:

@@ -61,6 +61,9 @@ class Disk(Protocol):
     def size_bytes(self) -> int:
         """As it is now: a volume may be extended while it is open."""
 
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        """The bytes where they are at hand, without waiting; None where `read` has to get them."""
+
     async def read(self, offset: int, length: int) -> bytes:
         """The bytes."""
 

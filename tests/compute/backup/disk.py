@@ -16,6 +16,10 @@ class MemoryDisk:
         self.read_bytes = 0
         self.flushed = 0
 
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        """Nothing is at hand."""
+        return None
+
     async def read(self, offset: int, length: int) -> bytes:
         self.read_bytes += length
         return self.bytes_of(offset, length)

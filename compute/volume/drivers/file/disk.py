@@ -43,6 +43,10 @@ class FileDisk:
         """As it is now."""
         return self._size
 
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        """None: a file of a disk is read by a thread."""
+        return None
+
     async def read(self, offset: int, length: int) -> bytes:
         """The bytes. Raises ValueError beyond the end, OSError."""
         self._check(offset, length)

@@ -16,7 +16,7 @@ from compute.objects.errors import NoSuchObject
 from compute.volume.drivers.contract import Connection, Disk, Extent, ImageSource, Usage
 from compute.volume.drivers.errors import BadSource, Busy, NoSuchVolume
 from compute.volume.drivers.ring import names
-from compute.volume.drivers.ring.blocks import Blocks
+from compute.volume.drivers.ring.cache import CACHE_BYTES, Cache
 from compute.volume.drivers.ring.layers import EXTENT_BYTES, Layer, Shelf
 from compute.volume.drivers.ring.names import BEFORE_ALL
 from compute.volume.drivers.ring.records import VERSION, About, Head, Snapshot, encoded
@@ -43,8 +43,11 @@ class RingDriver:
         *,
         container: str = CONTAINER,
         policy: str | None = None,
+        cache_folder: str | None = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        self._shelf = Shelf(objects, container, Blocks(objects))
+        self._cache = Cache(objects, cache_folder, cache_bytes)
+        self._shelf = Shelf(objects, container, self._cache)
         self._nbd = nbd
         self._randomness = randomness
         self._policy = policy
@@ -62,6 +65,7 @@ class RingDriver:
         for volume in list(self._open.values()):
             await volume.close()
         self._open.clear()
+        await self._cache.close()
 
     # -- volumes --
 
@@ -203,7 +207,9 @@ class RingDriver:
             if layer.id == older.layer:
                 return _ranges(between, newer.size_bytes)
             for number, stored in layer.extents.items():
-                between.setdefault(number, stored.size > 0)
+                between.setdefault(number, stored.size > 0 or number in layer.overlays)
+            for number in layer.overlays:
+                between.setdefault(number, True)
         return None
 
     # -- opening --

@@ -33,6 +33,8 @@ from compute.volume.drivers.ring.records import (
 SLOT_BYTES_MAX: Final = 4 * 1024 * 1024
 """Data in one slot, unless a single record has more."""
 SLOTS_UNDER_WAY: Final = 4
+SLOT_BYTES_SOON: Final = 1024 * 1024
+"""While a slot is under way, the next one waits for as much: what comes meanwhile shares it."""
 PUT_TRIES: Final = 60
 """Times that a slot is put, each with the own tries of the client: for over a minute."""
 READS_AT_ONCE: Final = 8
@@ -71,6 +73,7 @@ class Journal:
         self._on_failed = failed
         self._next = begin
         self._waiting: deque[tuple[Record, asyncio.Future[Position]]] = deque()
+        self._waiting_bytes = 0
         self._under_way = 0
         self._last: asyncio.Task[None] | None = None
         self.failed: Exception | None = None
@@ -83,6 +86,7 @@ class Journal:
             raise self.failed
         future: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
         self._waiting.append((record, future))
+        self._waiting_bytes += _bytes(record)
         self._begin_slots()
         return await asyncio.shield(future)
 
@@ -92,15 +96,21 @@ class Journal:
             await asyncio.wait([self._last])
 
     def _begin_slots(self) -> None:
-        while self._waiting and self._under_way < SLOTS_UNDER_WAY and self.failed is None:
+        while self._waiting and self._is_time() and self.failed is None:
             batch, size = [], 0
             while self._waiting and size < SLOT_BYTES_MAX:
                 record, future = self._waiting.popleft()
-                size += len(record.data) if isinstance(record, Write) else 0
+                size += _bytes(record)
                 batch.append((record, future))
+            self._waiting_bytes -= size
             position, self._next = self._next, self._next.next
             self._under_way += 1
             self._last = asyncio.ensure_future(self._write(position, batch, self._last))
+
+    def _is_time(self) -> bool:
+        if self._under_way == 0:
+            return True
+        return self._under_way < SLOTS_UNDER_WAY and self._waiting_bytes >= SLOT_BYTES_SOON
 
     async def _write(
         self,
@@ -163,6 +173,10 @@ class Journal:
                 await self._objects.delete(self._container, names.journal(self._volume_id, position))
 
         await asyncio.gather(*map(delete, positions))
+
+
+def _bytes(record: Record) -> int:
+    return len(record.data) if isinstance(record, Write) else 0
 
 
 def _settle(future: asyncio.Future[Position], position: Position, error: Exception | None) -> None:

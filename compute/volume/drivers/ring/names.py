@@ -9,7 +9,8 @@ a writer that was fenced off can put what it likes, late: it is older than what 
     layers/<layer>/extents/<number>-<position>     4 MiB, whole; shorter where zeroes follow
     layers/<layer>/references/<holder>             who needs the layer
     layers/<layer>/about                           its parent; deleted last
-    layers/<layer>/settled                         no journal has anything for it any more
+    layers/<layer>/settled                         nothing of it is in a journal alone
+    layers/<layer>/carry                           what was not folded when it was settled
 """
 
 from typing import NamedTuple
@@ -82,8 +83,13 @@ def about(layer_id: str) -> str:
 
 
 def settled(layer_id: str) -> str:
-    """The mark of a layer that all is folded into."""
+    """The mark of a layer that needs no journal."""
     return f"layers/{layer_id}/settled"
+
+
+def carry(layer_id: str) -> str:
+    """The writes of a settled layer that its extents may not have yet."""
+    return f"layers/{layer_id}/carry"
 
 
 def references(layer_id: str) -> str:

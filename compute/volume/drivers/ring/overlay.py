@@ -43,6 +43,10 @@ class Overlay:
         self._pieces[first:last] = new
         self._starts[first:last] = [piece.start for piece in new]
 
+    def pieces(self) -> list[Piece]:
+        """All, in order."""
+        return list(self._pieces)
+
     def within(self, start: int, end: int) -> list[Piece]:
         """The pieces of a range, cut to it."""
         first = max(bisect_right(self._starts, start) - 1, 0)

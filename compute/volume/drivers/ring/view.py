@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 from compute.volume.drivers.contract import Extent
 from compute.volume.drivers.errors import Busy
-from compute.volume.drivers.ring.layers import Layer, Shelf
-from compute.volume.drivers.ring.volume import seen_extents, split
+from compute.volume.drivers.ring.layers import EXTENT_BYTES, Ahead, Layer, Shelf, split
+from compute.volume.drivers.ring.volume import seen_extents
 
 
 class View:
@@ -14,19 +14,29 @@ class View:
     def __init__(self, shelf: Shelf, chain: list[Layer], size_bytes: int) -> None:
         self._shelf = shelf
         self._chain = chain
+        self._ahead = Ahead(shelf)
         self.size_bytes = size_bytes
 
     def _check(self, offset: int, length: int) -> None:
         if offset < 0 or length < 0 or offset + length > self.size_bytes:
             raise ValueError(f"{length} bytes at {offset} are beyond the end of the snapshot")
 
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        """The bytes where they are at hand. Raises ValueError beyond the end."""
+        self._check(offset, length)
+        number, start = divmod(offset, EXTENT_BYTES)
+        if start + length > EXTENT_BYTES:
+            return None
+        self._ahead.read(self._chain, number)
+        return self._shelf.now(self._chain, number, start, length)
+
     async def read(self, offset: int, length: int) -> bytes:
         """The bytes. Raises ValueError beyond the end, StoreAway."""
         self._check(offset, length)
-        parts = [
-            await self._shelf.extent(self._chain, number, start, part)
-            for number, start, _, part in split(offset, length)
-        ]
+        parts = []
+        for number, start, _, part in split(offset, length):
+            self._ahead.read(self._chain, number)
+            parts.append(await self._shelf.extent(self._chain, number, start, part))
         return b"".join(parts)
 
     async def write(self, offset: int, data: bytes | memoryview, *, fua: bool = False) -> None:

@@ -20,7 +20,7 @@ from compute.volume.drivers.contract import Extent
 from compute.volume.drivers.errors import Fenced, NoSuchVolume
 from compute.volume.drivers.ring import journal, names
 from compute.volume.drivers.ring.journal import Entry, Journal
-from compute.volume.drivers.ring.layers import EXTENT_BYTES, Layer, Shelf, StoredExtent
+from compute.volume.drivers.ring.layers import EXTENT_BYTES, Ahead, Layer, Shelf, StoredExtent, split
 from compute.volume.drivers.ring.names import Position
 from compute.volume.drivers.ring.overlay import Overlay
 from compute.volume.drivers.ring.records import (
@@ -28,6 +28,7 @@ from compute.volume.drivers.ring.records import (
     About,
     Head,
     Record,
+    Slot,
     Snapshot,
     Write,
     Zero,
@@ -42,6 +43,8 @@ FOLD_AT_SLOTS: Final = 512
 """So a takeover has few slots to read."""
 IDLE_S: Final = 1.0
 """Without writes for so long, what is there is folded."""
+CARRY_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Writes that a settled layer has beside its extents; more are folded before."""
 FOLDS_AT_ONCE: Final = 4
 RETRY_S: Final = 1.0
 OPEN_TRIES: Final = 10
@@ -67,6 +70,7 @@ class Volume:
     def __init__(self, shelf: Shelf, volume_id: str, writer: str) -> None:
         self.id = volume_id
         self._shelf = shelf
+        self._ahead = Ahead(shelf)
         self._writer = writer
         self._changing = asyncio.Lock()
         self._coming: dict[str, list[Layer]] = {}
@@ -116,7 +120,7 @@ class Volume:
         self.head, self._folded, self._heads = head, folded, heads
         listed = [name for name, _ in await shelf.listed(names.journal(self.id))]
         self._slots = [names.position_of(name) for name in listed]
-        self.chain = await shelf.chain(head.top)
+        self.chain = await self._loaded(head.top, [])
         for entry in [*found.entries, *late]:
             await self._replay(entry)
         await self._find_unsettled()
@@ -135,18 +139,30 @@ class Volume:
     async def _replay(self, entry: Entry) -> None:
         for record in entry.records:
             if isinstance(record, Head) and record.top != self.head.top:
-                known = {layer.id: layer for layer in self.chain}
-                chain = await self._shelf.chain(record.top)
-                self._coming[record.top] = [known.get(layer.id, layer) for layer in chain]
+                self._coming[record.top] = await self._loaded(record.top, self.chain)
             self._apply_record(record)
+
+    async def _loaded(self, layer_id: str, known: list[Layer]) -> list[Layer]:
+        """A chain, of known layers where they are. What its own layers carry is to be folded."""
+        by_id = {layer.id: layer for layer in known}
+        chain = [by_id.get(layer.id, layer) for layer in await self._shelf.chain(layer_id)]
+        fresh = [layer for layer in chain if layer.id not in by_id and self._is_own(layer)]
+        self._held_bytes += sum(layer.held_bytes for layer in fresh)
+        return chain
+
+    def _is_own(self, layer: Layer) -> bool:
+        return layer.id.startswith(self.id)
 
     async def _find_unsettled(self) -> None:
         """Layers of this volume below the top that no mark says are settled."""
         for layer in self.chain[1:]:
-            if layer.id.startswith(self.id):
+            if self._is_own(layer):
                 mark = names.settled(layer.id)
                 if await self._shelf.objects.head(self._shelf.container, mark) is None:
                     self._unsettled.add(layer.id)
+
+    def _is_unfolded(self, layer: Layer) -> bool:
+        return self._is_own(layer) and bool(layer.overlays)
 
     # -- what the journal has, in memory --
 
@@ -160,25 +176,31 @@ class Volume:
 
     def _apply_record(self, record: Record) -> None:
         if isinstance(record, Write):
-            view = memoryview(record.data)
-            for number, start, at, length in split(record.offset, len(view)):
-                self._lay(number, start, length, view[at : at + length])
+            self._lay(record)
         elif isinstance(record, Zero):
-            for number, start, _, length in split(record.offset, record.length):
+            for number, _, at, length in split(record.offset, record.length):
                 if length < EXTENT_BYTES or self._has(number):
-                    self._lay(number, start, length, None)
+                    self._lay(Zero(record.offset + at, length))
         elif isinstance(record, Head):
             if record.top != self.head.top:
                 self.chain = self._coming.pop(record.top)
             self.head = record
 
-    def _lay(self, number: int, start: int, length: int, data: memoryview | None) -> None:
-        overlays = self.chain[0].overlays.setdefault(number, [])
-        if not overlays:
-            overlays.append(Overlay())
-        before = overlays[-1].held_bytes
-        overlays[-1].put(start, length, data)
-        self._held_bytes += overlays[-1].held_bytes - before
+    def _lay(self, record: Write | Zero) -> None:
+        top = self.chain[0]
+        before = self._held(top, record)
+        top.lay(record)
+        self._held_bytes += self._held(top, record) - before
+
+    def _held(self, layer: Layer, record: Write | Zero) -> int:
+        """What the overlays take that a record is for."""
+        length = len(record.data) if isinstance(record, Write) else record.length
+        first, last = record.offset // EXTENT_BYTES, (record.offset + length - 1) // EXTENT_BYTES
+        return sum(
+            overlay.held_bytes
+            for number in range(first, last + 1)
+            for overlay in layer.overlays.get(number, ())
+        )
 
     def _has(self, number: int) -> bool:
         """Whether an extent is anything but zeroes without a trace."""
@@ -193,23 +215,33 @@ class Volume:
         """As it is now."""
         return self.head.size_bytes
 
+    def read_now(self, offset: int, length: int) -> bytes | None:
+        """The bytes where they are at hand. Raises ValueError beyond the end."""
+        self._check(offset, length)
+        number, start = divmod(offset, EXTENT_BYTES)
+        if start + length > EXTENT_BYTES:
+            return None
+        self._ahead.read(self.chain, number)
+        return self._shelf.now(self.chain, number, start, length)
+
     async def read(self, offset: int, length: int) -> bytes:
         """The bytes. Raises ValueError beyond the end, StoreAway."""
         self._check(offset, length)
-        return b"".join([part async for part in self._parts(offset, length)])
+        parts = [
+            await self._part(number, start, part) for number, start, _, part in split(offset, length)
+        ]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def _parts(self, offset: int, length: int) -> AsyncIterator[bytearray]:
-        for number, start, _, part in split(offset, length):
-            for _ in range(OPEN_TRIES):
-                chain = self.chain
-                try:
-                    yield await self._shelf.extent(chain, number, start, part)
-                    break
-                except NoSuchObject:
-                    if self.chain is chain:
-                        raise
-            else:
-                raise StoreAway(f"volume {self.id} changes faster than it can be read")
+    async def _part(self, number: int, start: int, length: int) -> bytes:
+        for _ in range(OPEN_TRIES):
+            chain = self.chain
+            self._ahead.read(chain, number)
+            try:
+                return await self._shelf.extent(chain, number, start, length)
+            except NoSuchObject:
+                if self.chain is chain:
+                    raise
+        raise StoreAway(f"volume {self.id} changes faster than it can be read")
 
     async def write(self, offset: int, data: bytes | memoryview, *, fua: bool = False) -> None:
         """Durable when it returns, fua or not. Raises ValueError, Fenced, StoreAway."""
@@ -310,16 +342,33 @@ class Volume:
             dropped = self.chain[0]
             if dropped.about.parent == kept.layer and not dropped.extents and not dropped.overlays:
                 return
-            await self._until(lambda: not any(layer.overlays for layer in self.chain))
-            chain = await self._shelf.chain(kept.layer)
+            await self._until(lambda: not any(map(self._is_unfolded, self.chain)))
+            chain = await self._loaded(kept.layer, self.chain)
             await self._go_on_in(chain, kept.size_bytes, self.head.snapshots)
         await self._release(dropped.id, self.id)
 
     # -- folding --
 
     async def settle(self, layer_id: str) -> None:
-        """Returns when nothing of a layer is only in the journal. Raises Fenced, StoreAway."""
-        await self._until(lambda: layer_id not in self._unsettled)
+        """Returns when nothing of a layer is in the journal alone. Raises Fenced, StoreAway.
+
+        What is not folded yet is put as it is, so it takes no longer where it touches many extents.
+        """
+        layer = next((layer for layer in self.chain if layer.id == layer_id), None)
+        if layer is None or layer_id not in self._unsettled:
+            return
+        await self._until(lambda: layer.held_bytes <= CARRY_BYTES_MAX)
+        if self._journal.failed is not None:
+            raise self._journal.failed
+        if layer_id not in self._unsettled:
+            return
+        records: list[Record] = [*layer.laid()]
+        if records:
+            raw = encoded(Slot(VERSION, self._writer, records))
+            layer.is_carried = True
+            await self._put(names.carry(layer_id), raw)
+        await self._put(names.settled(layer_id), b"")
+        self._unsettled.discard(layer_id)
 
     async def _until(self, folded: Callable[[], bool]) -> None:
         self._hurry += 1
@@ -381,8 +430,9 @@ class Volume:
             raise Fenced(str(self._journal.failed))
         position, head, unsettled = self._journal.durable, self.head, set(self._unsettled)
         unsettled.discard(self.chain[0].id)
-        work = [(depth, number) for depth, layer in enumerate(self.chain) for number in layer.overlays]
         chain = self.chain
+        own = [(depth, layer) for depth, layer in enumerate(chain) if self._is_own(layer)]
+        work = [(depth, number) for depth, layer in own for number in layer.overlays]
         for depth, number in work:
             chain[depth].overlays[number].append(Overlay())  # later writes are of the next round
         gate = asyncio.Semaphore(FOLDS_AT_ONCE)
@@ -406,6 +456,10 @@ class Volume:
         for layer_id in unsettled:
             await self._put(names.settled(layer_id), b"")
             self._unsettled.discard(layer_id)
+        for _, layer in own:
+            if layer.is_carried and not layer.overlays:
+                layer.is_carried = False
+                await self._shelf.objects.delete(self._shelf.container, names.carry(layer.id))
 
     async def _fold(self, chain: list[Layer], number: int, position: Position) -> None:
         """Put one extent of the first layer of `chain`, with all its overlays but the last."""
@@ -420,11 +474,14 @@ class Volume:
             raw = bytes(whole.rstrip(b"\0"))
             old = layer.extents.get(number)
             if raw or old is not None or _is_below(chain, number):
-                await self._put(names.extent(layer.id, number, position), raw)
+                name = names.extent(layer.id, number, position)
+                await self._put(name, raw)
+                await self._shelf.cache.keep(self._shelf.container, name, raw)
                 layer.extents[number] = StoredExtent(position, len(raw))
             if old is not None and old.position != position:
                 stale = names.extent(layer.id, number, old.position)
                 await self._shelf.objects.delete(self._shelf.container, stale)
+                self._shelf.cache.forget(self._shelf.container, stale)
         freed = sum(overlay.held_bytes for overlay in laid)
         self._held_bytes -= freed
         del overlays[: len(laid)]
@@ -467,18 +524,6 @@ class Volume:
         self._folder = None
 
 
-def split(offset: int, length: int) -> list[tuple[int, int, int, int]]:
-    """A range by extents: number, start within it, how far into the range, length."""
-    parts = []
-    at = 0
-    while at < length:
-        number, start = divmod(offset + at, EXTENT_BYTES)
-        part = min(EXTENT_BYTES - start, length - at)
-        parts.append((number, start, at, part))
-        at += part
-    return parts
-
-
 def _is_below(chain: list[Layer], number: int) -> bool:
     return bool(chain[-1].about.pieces) or any(
         number in layer.extents or number in layer.overlays for layer in chain[1:]
@@ -517,6 +562,7 @@ async def release(shelf: Shelf, layer_id: str, holder: str) -> None:
     for name, _ in await shelf.listed(names.extents(layer_id)):
         await objects.delete(container, name)
     await objects.delete(container, names.settled(layer_id))
+    await objects.delete(container, names.carry(layer_id))
     if about is not None and about.parent:
         await release(shelf, about.parent, layer_id)
     await objects.delete(container, names.about(layer_id))

@@ -128,6 +128,36 @@ class World:
             await self.driver.clone(name, volume, size)
             self.volumes[name] = bytearray(self.volumes[volume]).ljust(size, b"\0")
 
+    async def copy_in_use(self, volume: str) -> None:
+        """A clone and a snapshot of a volume that is written on, read before anything is folded.
+
+        At times the process dies then; what the copies hold is with them all the same.
+        """
+        if len(self.volumes) >= 4:
+            return
+        opened = self.driver.open(volume, writable=True)
+        disk = await opened.__aenter__()
+        for _ in range(3):
+            start, length = self.range_of(volume)
+            data = self.bytes_of(length)
+            await disk.write(start, data)
+            self.volumes[volume][start : start + length] = data
+        await self.clone(volume)
+        await self.snapshot(volume)
+        start, length = self.range_of(volume)
+        await disk.zero(start, length)
+        self.volumes[volume][start : start + length] = bytes(length)
+        await self.check_snapshot(list(self.snapshots)[-1])
+        await self.check(list(self.volumes)[-1])
+        if self.chance.random() < 0.5:
+            self.is_torn = True
+            self.process.die()
+            self.start()
+            await self.check_snapshot(list(self.snapshots)[-1])
+            await self.check(list(self.volumes)[-1])
+        else:
+            await opened.__aexit__(None, None, None)
+
     async def from_snapshot(self, volume: str) -> None:
         if self.snapshots and len(self.volumes) < 4:
             snapshot = self.chance.choice(sorted(self.snapshots))
@@ -231,7 +261,7 @@ async def end(*tasks: asyncio.Future[Any]) -> None:
 
 OPERATIONS: Final = (
     *("write", "write", "write", "zero", "many", "many", "extend", "snapshot", "delete_snapshot"),
-    *("revert", "clone", "from_snapshot", "delete", "die", "lose_it"),
+    *("revert", "clone", "copy_in_use", "from_snapshot", "delete", "die", "lose_it"),
 )
 
 
