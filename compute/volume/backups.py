@@ -72,6 +72,13 @@ def occupy(volume: Volume, snapshot: Snapshot | None) -> None:
         volume.previous_status, volume.status = volume.status, "backing-up"
 
 
+def begin_restore(row: Backup, volume: Volume, *, is_new: bool) -> None:
+    """The volume's host is to restore the backup to it. is_new: it is to be made first."""
+    volume.status = "restoring-backup"
+    row.status, row.host = "restoring", str(volume.host)
+    row.restore_volume_id, row.restore_new = volume.id, is_new
+
+
 def release(session: Session, row: Backup, *, restored: bool = False) -> None:
     """Give back what a backup under way holds, unless someone has changed its state meanwhile.
 
@@ -87,7 +94,8 @@ def release(session: Session, row: Backup, *, restored: bool = False) -> None:
     volume = session.get(Volume, row.restore_volume_id) if row.restore_volume_id else None
     is_restoring = row.status == "restoring"
     if is_restoring and volume is not None and volume.status == "restoring-backup":
-        volume.status = "available" if restored else "error_restoring"
+        failed = "error" if volume.previous_status == "creating" else "error_restoring"
+        volume.status = "available" if restored else failed
     row.restore_volume_id, row.restore_new = None, False
 
 

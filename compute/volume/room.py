@@ -106,7 +106,7 @@ async def _served(
     volume_work, exports = VolumeWork(site, drivers, library), Exports(site, drivers)
     routes = [
         *ROUTES,
-        *volumes.routes(volume_work),
+        *volumes.routes(volume_work, backup_work),
         *volume_actions.routes(volume_work, AttachActions(exports)),
         *attachments.routes(exports),
         *snapshots.routes(volume_work),

@@ -16,9 +16,10 @@ from compute.server.errors import BadRequest, NotFound
 from compute.server.request import Answer, json_answer
 from compute.server.schema import Schema
 from compute.volume.api import forms
-from compute.volume.api.backups import METADATA_SINCE, SERVICE, ZONE_SINCE, found, summary
+from compute.volume.api.backups import METADATA_SINCE, SERVICE, ZONE_SINCE, backup_of, summary
 from compute.volume.backup_work import BackupWork
 from compute.volume.backups import (
+    begin_restore,
     check_source,
     copy_of,
     has_dependents,
@@ -164,7 +165,7 @@ def _source(volume: Volume) -> dict[str, Any]:
 def _restore(call: Call) -> Answer:
     fields = call.body(_RESTORE)["restore"]
     with call.write() as session:
-        row = found(call, session, "backup:restore")
+        row = backup_of(call, session, "backup:restore")
         if row.status != "available":
             raise invalid_backup("Backup status must be available")
         copy_of(row)
@@ -181,9 +182,8 @@ def _restore(call: Call) -> Answer:
                     f" {row.size_gib}."
                 )
             check_not_frozen(session, volume.host, volume.backend)
-            volume.previous_status, volume.status = volume.status, "restoring-backup"
-        row.status, row.host = "restoring", volume.host or call.site.host
-        row.restore_volume_id, row.restore_new = volume.id, ident is None
+            volume.previous_status = volume.status
+        begin_restore(row, volume, is_new=ident is None)
     said = {"backup_id": row.id, "volume_id": volume.id, "volume_name": volume.name or ""}
     return json_answer({"restore": said}, 202)
 
@@ -210,7 +210,7 @@ def _new_volume(call: Call, session: Session, row: Backup, name: str | None) -> 
         name=name or f"restore_backup_{row.id}",
         description="auto-created_from_restore_from_backup",
         size_gib=size,
-        status="restoring-backup",
+        status="creating",
         attach_status="detached",
         volume_type_id=kind,
         zone=there[0].zone,
@@ -228,7 +228,7 @@ def _new_volume(call: Call, session: Session, row: Backup, name: str | None) -> 
 
 def _delete(call: Call) -> Answer:
     with call.write() as session:
-        row = found(call, session, "backup:delete")
+        row = backup_of(call, session, "backup:delete")
         if row.status not in ("available", "error"):
             raise invalid_backup("Backup status must be available or error")
         _condemn(call, session, row)
@@ -247,7 +247,7 @@ def _condemn(call: Call, session: Session, row: Backup) -> None:
 def _force_delete(call: Call) -> Answer:
     with call.write() as session:
         rule = "volume_extension:backup_admin_actions:force_delete"
-        _condemn(call, session, found(call, session, rule))
+        _condemn(call, session, backup_of(call, session, rule))
     return Answer(202)
 
 
@@ -255,7 +255,7 @@ def _reset(call: Call) -> bool:
     """Whether it was being made."""
     status = call.body(_RESET)["os-reset_status"]["status"]
     with call.write() as session:
-        row = found(call, session, "volume_extension:backup_admin_actions:reset_status")
+        row = backup_of(call, session, "volume_extension:backup_admin_actions:reset_status")
         was_made = row.status == "creating"
         release(session, row)
         row.status, row.updated_us = status, call.site.now_us()

@@ -73,9 +73,9 @@ def _detail(call: Call, session: Session, row: Backup) -> dict[str, Any]:
     return view
 
 
-def found(call: Call, session: Session, rule: str) -> Backup:
-    """The backup of the path. Raises NotFound, Forbidden."""
-    ident = call.path["backup_id"]
+def backup_of(call: Call, session: Session, rule: str, ident: str | None = None) -> Backup:
+    """A backup; the path's unless `ident` is given. Raises NotFound, Forbidden."""
+    ident = call.path["backup_id"] if ident is None else ident
     row = session.get(Backup, ident)
     mine = row is not None and (call.context.is_admin or row.project_id == call.context.project_id)
     if row is None or not mine:
@@ -134,7 +134,7 @@ def list_details(call: Call) -> Answer:
 def show_backup(call: Call) -> Answer:
     """GET of one."""
     with call.read() as session:
-        return json_answer({"backup": _detail(call, session, found(call, session, "backup:get"))})
+        return json_answer({"backup": _detail(call, session, backup_of(call, session, "backup:get"))})
 
 
 def update_backup(call: Call) -> Answer:
@@ -145,7 +145,7 @@ def update_backup(call: Call) -> Answer:
     if not fields:
         raise BadRequest("Must specify at least one of name, description or metadata.")
     with call.write() as session:
-        row = found(call, session, "backup:update")
+        row = backup_of(call, session, "backup:update")
         row.name = fields.get("name", row.name)
         row.description = fields.get("description", row.description)
         row.meta = fields.get("metadata", row.meta)
@@ -157,7 +157,7 @@ def update_backup(call: Call) -> Answer:
 def export_record(call: Call) -> Answer:
     """GET /v3/backups/{id}/export_record: all that another database needs to know of it."""
     with call.read() as session:
-        row = found(call, session, "backup:export-import")
+        row = backup_of(call, session, "backup:export-import")
     if row.status != "available":
         raise invalid_backup("Backup status must be available and not error.")
     copy = copy_of(row)

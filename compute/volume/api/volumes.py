@@ -10,7 +10,10 @@ from compute.server.request import Answer, json_answer
 from compute.server.schema import Schema
 from compute.volume import images
 from compute.volume.api import forms
+from compute.volume.api.backups import backup_of
 from compute.volume.api.volume_view import GROUP_SINCE, detail, extended
+from compute.volume.backup_work import BackupWork
+from compute.volume.backups import begin_restore, copy_of, invalid_backup
 from compute.volume.call import Call
 from compute.volume.groups import no_such_group, types_of
 from compute.volume.heartbeat import ZONE
@@ -18,6 +21,7 @@ from compute.volume.instants import written
 from compute.volume.kinds import default_type, kind_of, type_for
 from compute.volume.matching import is_true
 from compute.volume.messages import add_message
+from compute.volume.models.backups import Backup
 from compute.volume.models.groups import VolumeGroup
 from compute.volume.models.types import VolumeType
 from compute.volume.models.volumes import Snapshot, Volume
@@ -85,6 +89,7 @@ class Source(NamedTuple):
     snapshot: Snapshot | None = None
     volume: Volume | None = None
     image: Any = None
+    backup: Backup | None = None
     least_gib: int = 0
 
     @property
@@ -145,14 +150,21 @@ def _source(call: Call, session: Session, fields: Mapping[str, Any], image: Any)
         if snapshot.status not in ("available", "backing-up"):
             raise invalid_snapshot("Originating snapshot status must be one of 'available' values")
         volume = session.get_one(Volume, snapshot.volume_id)
-        return Source(snapshot, volume, None, snapshot.size_gib)
+        return Source(snapshot, volume, least_gib=snapshot.size_gib)
     if fields.get("source_volid"):
         volume = volume_of(call, session, "volume:get", fields["source_volid"])
         if volume.status not in ("available", "in-use"):
             raise invalid_volume(
                 "Originating source_volume status must be one of 'available, in-use' values"
             )
-        return Source(None, volume, None, volume.size_gib)
+        return Source(None, volume, least_gib=volume.size_gib)
+    if fields.get("backup_id") and call.minor >= BACKUP_SINCE:
+        backup = backup_of(call, session, "backup:get", fields["backup_id"])
+        call.enforce("backup:restore", project_id=backup.project_id)
+        if backup.status != "available":
+            raise invalid_backup("Originating backup status must be one of 'available' values")
+        copy_of(backup)
+        return Source(backup=backup, least_gib=backup.size_gib)
     return Source(image=image)
 
 
@@ -165,6 +177,11 @@ def _size(fields: Mapping[str, Any], source: Source) -> int:
         raise invalid_input(
             f"Volume size '{size}'GB cannot be smaller than the snapshot size"
             f" {source.least_gib}GB. They must be >= original snapshot size."
+        )
+    if source.backup is not None and size < source.least_gib:
+        raise invalid_input(
+            f"Volume size {size}GB cannot be smaller than the backup size"
+            f" {source.least_gib}GB. It must be >= backup size."
         )
     if size < source.least_gib:
         raise invalid_input(
@@ -205,6 +222,10 @@ def _kind(call: Call, session: Session, fields: Mapping[str, Any], source: Sourc
         return type_for(session, call.context, asked)
     if source.volume is not None and source.volume.volume_type_id:
         return session.get_one(VolumeType, source.volume.volume_type_id)
+    if source.backup is not None and (known := source.backup.source.get("volume_type_id")):
+        kept = session.get(VolumeType, known)
+        if kept is not None:
+            return kept
     return default_type(session, call.context.project_id)
 
 
@@ -253,12 +274,17 @@ def _add(call: Call, fields: Mapping[str, Any], image: Any) -> dict[str, Any]:
             row.host, row.backend = pool.host, pool.backend
         session.add(row)
         session.flush()
-        return detail(call, session, row) | ({} if pool else {"status": "creating"})
+        if source.backup is not None and pool is not None:
+            row.previous_status = "creating"  # what it is to be where restoring fails tells by it
+            begin_restore(source.backup, row, is_new=True)
+        return {**detail(call, session, row), "status": "creating"}
 
 
 def _new(call: Call, fields: Mapping[str, Any], source: Source, kind: VolumeType, size: int) -> Volume:
     said = named(fields)
     image, origin = source.image, source.volume
+    kept = source.backup.source if source.backup else {}
+    image_meta = images.metadata_of(image) if image else origin.image_meta if origin else None
     return Volume(
         id=call.site.new_uuid(),
         project_id=call.context.project_id,
@@ -270,11 +296,13 @@ def _new(call: Call, fields: Mapping[str, Any], source: Source, kind: VolumeType
         attach_status="detached",
         volume_type_id=kind.id,
         zone=ZONE,
-        is_bootable=image is not None or bool(origin and origin.is_bootable),
+        is_bootable=image is not None
+        or bool(origin and origin.is_bootable)
+        or bool(kept.get("is_bootable")),
         snapshot_id=source.snapshot.id if source.snapshot else None,
         source_volume_id=origin.id if origin and not source.snapshot else None,
         image_id=image.id if image else None,
-        image_meta=images.metadata_of(image) if image else dict(origin.image_meta) if origin else {},
+        image_meta=dict(image_meta or kept.get("image_meta") or {}),
         meta=dict(fields.get("metadata") or {}),
         task={"image": images.facts_of(image)} if image else None,
         created_us=call.site.now_us(),
@@ -284,19 +312,19 @@ def _new(call: Call, fields: Mapping[str, Any], source: Source, kind: VolumeType
 class _Makers:
     """Requests after which there is work."""
 
-    def __init__(self, work: VolumeWork) -> None:
+    def __init__(self, work: VolumeWork, backup_work: BackupWork) -> None:
         self._work = work
+        self._backup_work = backup_work
 
     async def create(self, call: Call) -> Answer:
         """POST /v3/volumes."""
         fields = call.body(_CREATE_STRICT if call.minor >= STRICT_SINCE else _CREATE)["volume"]
         call.enforce("volume:create")
         _check_form(fields)
-        if fields.get("backup_id") and call.minor >= BACKUP_SINCE:
-            raise BadRequest("Restore the backup instead: POST /v3/backups/{backup_id}/restore.")
         image = await _image(call, self._work, fields)
         view = await call.site.database.run(lambda: _add(call, fields, image))
         self._work.ask()
+        self._backup_work.ask()
         return json_answer({"volume": view}, 202)
 
     async def delete(self, call: Call) -> Answer:
@@ -363,9 +391,9 @@ def show_encryption(call: Call) -> Answer:
         return json_answer({"encryption_key_id": None, "created_at": written(row.created_us)})
 
 
-def routes(work: VolumeWork) -> list[tuple[Any, ...]]:
+def routes(work: VolumeWork, backup_work: BackupWork) -> list[tuple[Any, ...]]:
     """What answers them."""
-    makers = _Makers(work)
+    makers = _Makers(work, backup_work)
     return [
         ("POST", "/v3/volumes", makers.create),
         ("GET", "/v3/volumes/{volume_id}", show),

@@ -176,6 +176,37 @@ async def test_a_backup_and_its_restore_to_a_new_volume(backups: Backups) -> Non
     assert names(backups.sites[0]) == set()
 
 
+async def test_a_volume_made_from_a_backup(backups: Backups) -> None:
+    volume = await backups.volume(noise(2 * MIB, 9), is_bootable=True)
+    ident = await backups.make(volume)
+    for body, status in (
+        ({"backup_id": str(uuid.uuid4())}, 404),
+        ({"backup_id": ident, "snapshot_id": ident}, 400),
+    ):
+        await backups.volumes.refused(status, "POST", "/volumes", {"volume": body})
+    made = (
+        await backups.volumes.ok(
+            "POST", "/volumes", {"volume": {"backup_id": ident, "size": 2, "name": "n"}}
+        )
+    )["volume"]
+    assert (made["status"], made["size"], made["name"]) == ("creating", 2, "n")
+    said = await backups.volumes.refused(400, "POST", "/volumes", {"volume": {"backup_id": ident}})
+    assert said == "Invalid backup: Originating backup status must be one of 'available' values"
+    await backups.round()
+    assert backups.status(made["id"]) == "available"
+    restored = backups.disks.volumes[made["id"]]
+    assert restored.size_bytes == 2 * GIB
+    assert restored.content() == backups.disks.volumes[volume].content()
+    backups.disks.failing["create"] = RuntimeError("broken")
+    again: Body = {"volume": {"backup_id": ident}}
+    other = (await backups.volumes.ok("POST", "/volumes", again))["volume"]
+    assert other["size"] == 1
+    await backups.round()
+    assert backups.status(other["id"]) == "error"
+    assert (await backups.show(ident))["status"] == "available"
+    del backups.disks.failing["create"]
+
+
 async def test_incremental_ones_hold_what_they_add_to(backups: Backups) -> None:
     volume = await backups.volume(noise(2 * MIB, 2))
     said = await backups.refused(
