@@ -6,7 +6,7 @@ Unknown keys are errors. Without a file the defaults start a store for one lapto
 import os
 import re
 import tomllib
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -92,6 +92,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     image_delete_after_s: int = 0
     image_cache_bytes: int = 10 * 1024**3
     image_convert_to: str = ""
+    image_property_protection_file: str = ""
+    image_property_protection_rule_format: Literal["roles", "policies"] = "roles"
     image_web_hosts: list[str] = []
     image_web_ports: list[int] = msgspec.field(default_factory=lambda: [80, 443])
     volume_backends: list[str] = msgspec.field(default_factory=lambda: ["ring"])
@@ -210,6 +212,7 @@ _PATHS: Final = (
     "cluster_certificate",
     "cluster_key",
     "keystone_password_file",
+    "image_property_protection_file",
 )
 
 

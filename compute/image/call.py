@@ -14,6 +14,7 @@ from compute.access import Context
 from compute.image.cache import Cache
 from compute.image.metadefs.schemas import Body
 from compute.image.models import Image, ImageMember
+from compute.image.protections import Protections
 from compute.image.settings import Settings
 from compute.image.sweeper import Sweeper
 from compute.policy.enforcer import Enforcer
@@ -28,7 +29,7 @@ ROOM: Final = "image"
 class Images:
     """The room's own: its site, rules and settings, who deletes what nobody needs.
 
-    spawn: begins a task by its id, on the event loop.
+    spawn: begins a task by its id, on the event loop. protections: of properties; None for none.
     """
 
     site: Site
@@ -37,10 +38,21 @@ class Images:
     sweeper: Sweeper
     spawn: Callable[[str], None]
     cache: Cache
+    protections: Protections | None = None
 
     def is_admin(self, context: Context) -> bool:
         """Whether a caller sees everything."""
         return self.enforcer.allows("context_is_admin", {}, context.credentials)
+
+    def allows(self, context: Context, operation: str, name: str) -> bool:
+        """Whether a caller may `create`, `read`, `update` or `delete` a property of this name."""
+        if self.protections is None:
+            return True
+
+        def policy(rule: str) -> bool:
+            return self.enforcer.allows(rule, {}, context.credentials)
+
+        return self.protections.allows(operation, name, context, policy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +78,14 @@ class Call:
     def is_admin(self) -> bool:
         """Whether the caller sees everything."""
         return self.images.is_admin(self.context)
+
+    def may(self, operation: str, name: str) -> bool:
+        """Whether the caller may do this with a property of this name."""
+        return self.images.allows(self.context, operation, name)
+
+    def readable(self, name: str) -> bool:
+        """Whether the caller may read a property of this name."""
+        return self.may("read", name)
 
     def read(self) -> AbstractContextManager[Session]:
         """A session on one snapshot."""

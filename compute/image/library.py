@@ -1,7 +1,7 @@
 """What other rooms may ask of images: facts, where bytes are, to keep them, and to make an image."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import delete, select
@@ -49,7 +49,7 @@ class ImageLibrary:
                 image = session.get(Image, image_id)
                 if image is None or not self._sees(session, context, image):
                     raise unknown(image_id)
-                return _facts(session, image)
+                return _facts(session, image, lambda name: self._images.allows(context, "read", name))
 
         return await self._images.site.database.run(look)
 
@@ -99,7 +99,8 @@ class ImageLibrary:
     async def queue(self, context: Context, fields: Mapping[str, Any]) -> str:
         """A new image of the caller's project that has no bytes yet; its id.
 
-        fields: as in the API, `id` for one that the caller has chosen.
+        fields: as in the API, `id` for one that the caller has chosen. Properties that the caller may
+        not create are left out.
         """
         images = self._images
 
@@ -111,6 +112,7 @@ class ImageLibrary:
                 session.add_all(
                     ImageProperty(image_id=image.id, name=name, value=str(value))
                     for name, value in fields.get("properties", {}).items()
+                    if images.allows(context, "create", name)
                 )
                 return image.id
 
@@ -193,7 +195,7 @@ def _pieces(session: Session, image_id: str) -> tuple[Piece, ...]:
     return tuple(Piece(*piece) for piece in held.pieces)
 
 
-def _facts(session: Session, image: Image) -> ImageFacts:
+def _facts(session: Session, image: Image, readable: Callable[[str], bool]) -> ImageFacts:
     rows = session.scalars(select(ImageProperty).where(ImageProperty.image_id == image.id))
     return ImageFacts(
         image.id,
@@ -207,5 +209,5 @@ def _facts(session: Session, image: Image) -> ImageFacts:
         image.min_ram,
         image.visibility,
         image.owner,
-        {row.name: row.value for row in rows},
+        {row.name: row.value for row in rows if readable(row.name)},
     )

@@ -55,7 +55,7 @@ def query(call: Call) -> Select[Image]:
     found = found.where(Image.os_hidden.is_(hidden == "true"))
     for name, value in asked.items():
         if name not in _PLAIN and name != "os_hidden":
-            found = found.where(_filter(name, value))
+            found = found.where(_filter(call, name, value))
     return found
 
 
@@ -86,7 +86,7 @@ def _visible(call: Call) -> ColumnElement[bool]:
     return or_(seen, mine) if call.is_admin else seen
 
 
-def _filter(name: str, value: str) -> ColumnElement[bool]:
+def _filter(call: Call, name: str, value: str) -> ColumnElement[bool]:
     """One parameter. Raises BadRequest."""
     column: Any = getattr(Image, COLUMNS.get(name, name), None)
     if name in ("size_min", "size_max"):
@@ -104,6 +104,8 @@ def _filter(name: str, value: str) -> ColumnElement[bool]:
         return bool_(column.in_(_quoted_list(value[3:])))
     if name in _TEXTS:
         return bool_(column == value)
+    if not call.readable(name):
+        return false()
     having = select(ImageProperty.image_id).where(
         ImageProperty.name == name, ImageProperty.value == value
     )

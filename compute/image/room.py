@@ -10,6 +10,7 @@ from compute.image.call import Images
 from compute.image.imports.convert import remove_left
 from compute.image.imports.runner import Runner
 from compute.image.imports.tasks import give_up
+from compute.image.protections import load
 from compute.image.rules import RULES
 from compute.image.service import ImageService
 from compute.image.settings import Settings
@@ -19,14 +20,18 @@ from compute.site import Site
 
 
 def images_of(site: Site, settings: Settings) -> Images:
-    """The room's own."""
+    """The room's own. Raises AtollError where the file of protected properties is wrong."""
 
     def nobody(_task_id: str) -> None:
         raise AssertionError("no runner is there yet")
 
-    enforcer = Enforcer("image", RULES, site.policies)
+    protections = None
+    if path := settings.property_protection_file:
+        protections = load(path, settings.property_protection_rule_format)
+    rules = [*RULES, *(protections.rules if protections else ())]
+    enforcer = Enforcer("image", rules, site.policies)
     cache = Cache(f"{site.folder}/image-cache", settings.cache_bytes, site.objects, site.now_us)
-    return Images(site, enforcer, settings, Sweeper(site), nobody, cache)
+    return Images(site, enforcer, settings, Sweeper(site), nobody, cache, protections)
 
 
 @contextlib.asynccontextmanager

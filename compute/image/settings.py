@@ -27,6 +27,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     *_total, *_total_mib, count_uploading: what a project may have; -1 for no limit. cache_bytes: of the
     host's disk for images that are read often, 0 for none.
 
+    property_protection_*: a file of protected properties, and what its words are: roles or policies.
+
     web_*: whence web-download may read. Without web_hosts, from any public address; those that are
     named may be on this machine or in its network, too.
     """
@@ -46,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_bytes: int = 10 * GIB
     task_keep_s: int = 48 * 3600
     convert_to: str = ""
+    property_protection_file: str = ""
+    property_protection_rule_format: str = "roles"
     web_schemes: tuple[str, ...] = ("http", "https")
     web_hosts: tuple[str, ...] = ()
     web_ports: tuple[int, ...] = (80, 443)

@@ -1,6 +1,6 @@
 """An image as the API shows it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import select
@@ -13,8 +13,13 @@ IMPORTING: Final = "os_glance_importing_to_stores"
 FAILED: Final = "os_glance_failed_import"
 
 
-def views(session: Session, images: Sequence[Image]) -> list[dict[str, Any]]:
-    """Images with what is said of them, with three queries whatever their number."""
+def views(
+    session: Session, images: Sequence[Image], readable: Callable[[str], bool]
+) -> list[dict[str, Any]]:
+    """Images with what is said of them, with three queries whatever their number.
+
+    readable: whether the caller may read a property of this name.
+    """
     ids = [image.id for image in images]
     tags: dict[str, list[str]] = {}
     properties: dict[str, dict[str, str]] = {}
@@ -22,6 +27,8 @@ def views(session: Session, images: Sequence[Image]) -> list[dict[str, Any]]:
     for tag in _of(session, ImageTag, ids):
         tags.setdefault(tag.image_id, []).append(tag.name)
     for each in _of(session, ImageProperty, ids):
+        if not readable(each.name):
+            continue
         properties.setdefault(each.image_id, {})[each.name] = each.value
     copies = select(ImageCopy.image_id, ImageCopy.store).where(ImageCopy.image_id.in_(ids))
     for ident, store in session.execute(copies.order_by(ImageCopy.created_us, ImageCopy.store)):
@@ -32,9 +39,9 @@ def views(session: Session, images: Sequence[Image]) -> list[dict[str, Any]]:
     ]
 
 
-def view(session: Session, image: Image) -> dict[str, Any]:
+def view(session: Session, image: Image, readable: Callable[[str], bool]) -> dict[str, Any]:
     """One image."""
-    return views(session, [image])[0]
+    return views(session, [image], readable)[0]
 
 
 def _of(session: Session, model: Any, ids: list[str]) -> Iterable[Any]:

@@ -66,7 +66,7 @@ def list_images(call: Call) -> Answer:
         parts = ((listing.sortable(key), down) for key, down in order)
         query = query.order_by(*(part.desc() if down else part.asc() for part, down in parts))
         rows = session.scalars(query.limit(limit)).all()
-        shown = views(session, rows)
+        shown = views(session, rows, call.readable)
     last = rows[-1].id if rows and len(rows) == limit else None
     return json_answer({"images": shown, **_links(call, last)})
 
@@ -94,6 +94,9 @@ def create_image(call: Call) -> Answer:
     more = {name: value for name, value in fields.items() if name not in BASE}
     tags = sorted(set(fields.get("tags", ())))
     _check_quota(call, more, tags)
+    for name in more:
+        if not call.may("create", name):
+            raise _reserved(name)
     with call.write() as session:
         if session.get(Image, image.id) is not None:
             raise Conflict(f"Image ID {image.id} already exists!")
@@ -105,13 +108,17 @@ def create_image(call: Call) -> Answer:
             ImageProperty(image_id=image.id, name=name, value=value) for name, value in more.items()
         )
         session.flush()
-        shown = view(session, image)
+        shown = view(session, image, call.readable)
     headers = {
         "Location": f"{call.request.base}/v2/images/{image.id}",
         "OpenStack-image-import-methods": ",".join(IMPORT_METHODS),
         "OpenStack-image-store-ids": ",".join(call.settings.places),
     }
     return json_answer(shown, 201, headers)
+
+
+def _reserved(name: str) -> Forbidden:
+    return Forbidden(f"Attribute '{name}' is reserved.")
 
 
 def _made(call: Call, fields: dict[str, Any]) -> Image:
@@ -167,7 +174,7 @@ def _check_quota(call: Call, more: dict[str, Any], tags: list[str]) -> None:
 def show_image(call: Call) -> Answer:
     """GET of one."""
     with call.read() as session:
-        return json_answer(view(session, call.image(session, "get_image")))
+        return json_answer(view(session, call.image(session, "get_image"), call.readable))
 
 
 def update_image(call: Call) -> Answer:
@@ -194,7 +201,7 @@ def update_image(call: Call) -> Answer:
         state.store()
         image.updated_us = call.site.now_us()
         session.flush()
-        return json_answer(view(session, image))
+        return json_answer(view(session, image, call.readable))
 
 
 def _decoded(body: bytes) -> Any:
@@ -226,9 +233,18 @@ class _State:
             self._set(call, name, value)
         elif name in BASE:
             raise Forbidden(f"Attribute '{name}' is read-only.")
-        elif operation != "add" and name not in self.properties:
+        else:
+            self._change(call, operation, name, value)
+
+    def _change(self, call: Call, operation: str, name: str, value: Any) -> None:
+        """A property that the caller can't read is not there."""
+        is_seen = name in self.properties and call.readable(name)
+        if operation != "add" and not is_seen:
             raise Conflict(f"Property {name} does not exist.")
-        elif operation == "remove":
+        needed = "delete" if operation == "remove" else "update" if is_seen else "create"
+        if not call.may(needed, name) or (name in self.properties and not is_seen):
+            raise _reserved(name)
+        if operation == "remove":
             del self.properties[name]
         else:
             self.properties[name] = value
