@@ -92,6 +92,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     image_delete_after_s: int = 0
     image_cache_bytes: int = 10 * 1024**3
     image_convert_to: str = ""
+    image_show_multiple_locations: bool = False
+    image_show_image_direct_url: bool = False
     image_property_protection_file: str = ""
     image_property_protection_rule_format: Literal["roles", "policies"] = "roles"
     image_web_hosts: list[str] = []

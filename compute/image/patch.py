@@ -35,28 +35,29 @@ _ONE: Final = 'named "add", "remove", or "replace".'
 
 
 class Change(NamedTuple):
-    """One operation: add, remove or replace. value: None for remove."""
+    """One operation: add, remove or replace. value: None for remove. at: a place among locations."""
 
     operation: str
     name: str
     value: Any
+    at: str = ""
 
 
-def changes(body: Any, dialect: int) -> list[Change]:
+def changes(body: Any, dialect: int, *, shows_locations: bool) -> list[Change]:
     """What a patch says. Raises BadRequest, Forbidden."""
     if not isinstance(body, list):
         raise BadRequest("Request body must be a JSON array of operation objects.")
-    return [_change(each, dialect) for each in body]
+    return [_change(each, dialect, shows_locations) for each in body]
 
 
-def _change(raw: Any, dialect: int) -> Change:
+def _change(raw: Any, dialect: int, shows_locations: bool) -> Change:
     if not isinstance(raw, dict):
         raise BadRequest("Operations must be JSON objects.")
     operation, pointer = _operation(raw, dialect)
     path = _decoded(pointer)
-    if path[0] == "locations":
+    if path[0] == "locations" and not shows_locations:
         raise Forbidden(f"It's not allowed to {operation} locations if locations are invisible.")
-    if len(path) != 1:
+    if len(path) != (2 if path[0] == "locations" and operation != "replace" else 1):
         raise BadRequest(f"Invalid JSON pointer for this resource: '/{'/'.join(path)}'")
     value = None
     if operation != "remove":
@@ -65,8 +66,9 @@ def _change(raw: Any, dialect: int) -> Change:
         value = raw["value"]
     check_name(path[0], READ_ONLY)
     if operation != "remove":
-        IMAGE_BODY.check({path[0]: value})
-    return Change(operation, path[0], value)
+        several = path[0] == "locations" and operation == "add"
+        IMAGE_BODY.check({path[0]: [value] if several else value})
+    return Change(operation, path[0], value, *path[1:])
 
 
 def check_name(name: str, read_only: frozenset[str]) -> None:

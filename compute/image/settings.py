@@ -27,6 +27,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     *_total, *_total_mib, count_uploading: what a project may have; -1 for no limit. cache_bytes: of the
     host's disk for images that are read often, 0 for none.
 
+    show_multiple_locations, show_image_direct_url: where bytes are, for those who may see it.
+
     property_protection_*: a file of protected properties, and what its words are: roles or policies.
 
     web_*: whence web-download may read. Without web_hosts, from any public address; those that are
@@ -48,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_bytes: int = 10 * GIB
     task_keep_s: int = 48 * 3600
     convert_to: str = ""
+    show_multiple_locations: bool = False
+    show_image_direct_url: bool = False
     property_protection_file: str = ""
     property_protection_rule_format: str = "roles"
     web_schemes: tuple[str, ...] = ("http", "https")

@@ -154,6 +154,13 @@ def set_bytes(image: Image, written: Written) -> None:
         image.virtual_size_bytes = written.found.virtual_size_bytes
 
 
+def forget_bytes(image: Image) -> None:
+    """It has none any more, and waits for others."""
+    image.status = "queued"
+    image.size_bytes = image.virtual_size_bytes = None
+    image.checksum = image.os_hash_algo = image.os_hash_value = None
+
+
 def add_copy(
     images: Images,
     session: Session,

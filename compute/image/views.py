@@ -39,9 +39,18 @@ def views(
     ]
 
 
-def view(session: Session, image: Image, readable: Callable[[str], bool]) -> dict[str, Any]:
-    """One image."""
-    return views(session, [image], readable)[0]
+def location_of(copy: ImageCopy) -> dict[str, Any]:
+    """One store's bytes, by a URL that this service alone can read."""
+    return {"url": f"atoll://{copy.store}/{copy.prefix.rstrip('/')}", "metadata": {"store": copy.store}}
+
+
+def copies_of(session: Session, ids: Sequence[str]) -> dict[str, list[ImageCopy]]:
+    """Where images' bytes are, by the images' ids, the first copy first."""
+    query = select(ImageCopy).where(ImageCopy.image_id.in_(ids))
+    found: dict[str, list[ImageCopy]] = {}
+    for copy in session.scalars(query.order_by(ImageCopy.created_us, ImageCopy.store)):
+        found.setdefault(copy.image_id, []).append(copy)
+    return found
 
 
 def _of(session: Session, model: Any, ids: list[str]) -> Iterable[Any]:

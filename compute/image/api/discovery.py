@@ -71,7 +71,7 @@ def usage(call: Call) -> Answer:
 
 def absent(_call: Call) -> Answer:
     """Of the API, not of this server."""
-    raise Absent("Image locations are not shown, and /v2/cache is the only API of the cache.")
+    raise Absent("Of later versions: locations are in the image itself, and the cache is /v2/cache.")
 
 
 ROUTES: Final[list[tuple[str, str, Handler]]] = [

@@ -1,6 +1,7 @@
 """/v2/images: made, listed, shown, changed and deleted."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -13,8 +14,8 @@ from compute.image.call import Call, Handler
 from compute.image.models import Image, ImageProperty, ImageTag
 from compute.image.patch import DIALECTS, READ_ONLY, Change, changes, check_name
 from compute.image.schemas import BASE, IMAGE_BODY
-from compute.image.uploads import discard
-from compute.image.views import view, views
+from compute.image.uploads import discard, discard_copy, forget_bytes
+from compute.image.views import copies_of, location_of, views
 from compute.server.errors import ApiError, BadRequest, Conflict, Forbidden, NotFound, TooLarge
 from compute.server.request import NO_CONTENT, Answer, json_answer
 
@@ -42,6 +43,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "min_ram": 0,
     "min_disk": 0,
 }
+_FOREIGN: Final = "Invalid location"
+"""Bytes are where the server puts them: of a URL it takes none that it has not made itself."""
 _AMAZON: Final = ("aki", "ari", "ami")
 
 
@@ -66,9 +69,26 @@ def list_images(call: Call) -> Answer:
         parts = ((listing.sortable(key), down) for key, down in order)
         query = query.order_by(*(part.desc() if down else part.asc() for part, down in parts))
         rows = session.scalars(query.limit(limit)).all()
-        shown = views(session, rows, call.readable)
+        shown = _shown(call, session, rows)
     last = rows[-1].id if rows and len(rows) == limit else None
     return json_answer({"images": shown, **_links(call, last)})
+
+
+def _shown(call: Call, session: Session, images: Sequence[Image]) -> list[dict[str, Any]]:
+    """As the caller may see them."""
+    shown = views(session, images, call.readable)
+    with_all, with_first = call.settings.show_multiple_locations, call.settings.show_image_direct_url
+    if not (with_all or with_first):
+        return shown
+    copies = copies_of(session, [image.id for image in images])
+    for image, each in zip(images, shown, strict=True):
+        is_shown = image.status == "active" and call.allowed("get_image_location", image)
+        places = [location_of(copy) for copy in copies.get(image.id, ()) if is_shown]
+        if with_all:
+            each["locations"] = places
+        if with_first and places:
+            each["direct_url"] = places[0]["url"]
+    return shown
 
 
 def _links(call: Call, last: str | None) -> dict[str, str]:
@@ -85,10 +105,13 @@ def create_image(call: Call) -> Answer:
     for name in call.request.json():
         check_name(name, READ_ONLY - {"id"})
     fields = call.body(IMAGE_BODY)
-    if fields.get("locations"):
+    if fields.get("locations") and not call.settings.show_multiple_locations:
         raise Forbidden("It's not allowed to add locations if locations are invisible.")
     image = _made(call, fields)
     call.enforce("add_image", image)
+    if fields.get("locations"):
+        call.enforce("set_image_location", image)
+        raise BadRequest(_FOREIGN)
     _check_visibility(call, image)
     _check_formats(image)
     more = {name: value for name, value in fields.items() if name not in BASE}
@@ -108,7 +131,7 @@ def create_image(call: Call) -> Answer:
             ImageProperty(image_id=image.id, name=name, value=value) for name, value in more.items()
         )
         session.flush()
-        shown = view(session, image, call.readable)
+        (shown,) = _shown(call, session, [image])
     headers = {
         "Location": f"{call.request.base}/v2/images/{image.id}",
         "OpenStack-image-import-methods": ",".join(IMPORT_METHODS),
@@ -174,7 +197,7 @@ def _check_quota(call: Call, more: dict[str, Any], tags: list[str]) -> None:
 def show_image(call: Call) -> Answer:
     """GET of one."""
     with call.read() as session:
-        return json_answer(view(session, call.image(session, "get_image"), call.readable))
+        return json_answer(_shown(call, session, [call.image(session, "get_image")])[0])
 
 
 def update_image(call: Call) -> Answer:
@@ -187,7 +210,11 @@ def update_image(call: Call) -> Answer:
         )
     if not call.request.body:
         raise BadRequest("Body expected in request.")
-    wanted = changes(_decoded(call.request.body), DIALECTS[kind])
+    wanted = changes(
+        _decoded(call.request.body),
+        DIALECTS[kind],
+        shows_locations=call.settings.show_multiple_locations,
+    )
     with call.write() as session:
         image = call.image(session, "modify_image")
         before = image.visibility
@@ -201,7 +228,9 @@ def update_image(call: Call) -> Answer:
         state.store()
         image.updated_us = call.site.now_us()
         session.flush()
-        return json_answer(view(session, image, call.readable))
+        answer = json_answer(_shown(call, session, [image])[0])
+    call.images.sweeper.wake()
+    return answer
 
 
 def _decoded(body: bytes) -> Any:
@@ -224,8 +253,10 @@ class _State:
 
     def apply(self, call: Call, change: Change) -> None:
         """Raises Conflict, Forbidden."""
-        operation, name, value = change
-        if name == "tags":
+        operation, name, value, _ = change
+        if name == "locations":
+            self._locate(call, change)
+        elif name == "tags":
             self.tags = sorted(set(value)) if operation != "remove" else []
         elif name in _OWN:
             if operation == "remove":
@@ -248,6 +279,35 @@ class _State:
             del self.properties[name]
         else:
             self.properties[name] = value
+
+    def _locate(self, call: Call, change: Change) -> None:
+        """Copies may go; none is added. Raises BadRequest, Conflict, Forbidden."""
+        image = self._image
+        statuses = ("active",) if change.operation == "remove" else ("active", "queued")
+        if image.status not in statuses:
+            raise Conflict(
+                f"It's not allowed to {change.operation} locations if image status is {image.status}."
+            )
+        copies = copies_of(self._session, [image.id]).get(image.id, [])
+        if change.operation == "add" or change.value:
+            call.enforce("set_image_location", image)
+            if change.operation == "replace" and copies:
+                raise BadRequest("Cannot replace locations from a non-empty list to a non-empty list.")
+            raise BadRequest(_FOREIGN)
+        call.enforce("delete_image_location", image)
+        if image.protected:
+            raise Forbidden(f"Image {image.id} is protected and cannot be deleted.")
+        going = copies
+        if change.operation == "remove":
+            if not (change.at.isdecimal() and int(change.at) < len(copies)):
+                raise BadRequest("Invalid position for removing a location.")
+            going = [copies[int(change.at)]]
+        for copy in going:
+            discard_copy(call.images, self._session, copy)
+        self._session.flush()
+        if len(going) == len(copies) and image.status == "active":
+            forget_bytes(image)
+            call.images.cache.drop(image.id)
 
     def _set(self, call: Call, name: str, value: Any) -> None:
         image = self._image
