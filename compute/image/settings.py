@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 GIB: Final = 1024**3
-SEGMENT_BYTES: Final = GIB
+SEGMENT_BYTES: Final = 4 * GIB
 """An image is stored as objects of at most this size."""
 
 

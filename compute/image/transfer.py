@@ -34,16 +34,25 @@ class Written(NamedTuple):
 
 
 class _Source:
-    """Blocks of a stream, each hashed and inspected before the next one is handed out."""
+    """Blocks of a stream, each hashed and inspected before the next one is handed out.
+
+    with_md5: False where the store tells it, of the one object that there will be.
+    """
 
     def __init__(
-        self, chunks: AsyncIterator[bytes], inspector: Inspector | None, size_max_bytes: int
+        self,
+        chunks: AsyncIterator[bytes],
+        inspector: Inspector | None,
+        size_max_bytes: int,
+        *,
+        with_md5: bool,
     ) -> None:
         self._chunks = chunks
         self._inspector = inspector
         self._size_max = size_max_bytes
-        self._held: bytes | None = None
+        self._held: list[bytes] = []
         self._md5 = hashlib.md5()
+        self._with_md5 = with_md5
         self._hash = hashlib.new(HASH_ALGORITHM)
         self.size_bytes = 0
         self.taken_bytes = 0
@@ -51,23 +60,23 @@ class _Source:
 
     async def has_more(self) -> bool:
         """Whether another block comes."""
-        if self._held is None:
+        if not self._held:
             self._held = await self._next()
-        return self._held is not None
+        return bool(self._held)
 
     async def segment(self) -> AsyncIterator[bytes]:
-        """The blocks of one object. Raises Mismatch, TooMuch, and what the stream raises."""
+        """The bytes of one object. Raises Mismatch, TooMuch, and what the stream raises."""
         room = SEGMENT_BYTES
         while room > 0 and await self.has_more():
-            block, self._held = self._held, None
-            assert block is not None
+            block, self._held = self._held, []
             await self._judged()
             self._judging = asyncio.create_task(
                 asyncio.to_thread(self._judge, block), name="image hashes"
             )
-            yield block
-            room -= len(block)
-            self.taken_bytes += len(block)
+            for chunk in block:
+                yield chunk
+                room -= len(chunk)
+                self.taken_bytes += len(chunk)
         await self._judged()
 
     async def _judged(self) -> None:
@@ -81,24 +90,30 @@ class _Source:
         with contextlib.suppress(Mismatch):
             await self._judged()
 
-    def _judge(self, block: bytes) -> None:
-        self._md5.update(block)
-        self._hash.update(block)
-        if self._inspector is not None:
-            self._inspector.eat(block)
+    def _judge(self, block: list[bytes]) -> None:
+        for chunk in block:
+            self._hash.update(chunk)
+            if self._with_md5:
+                self._md5.update(chunk)
+            if self._inspector is not None:
+                self._inspector.eat(chunk)
 
-    async def _next(self) -> bytes | None:
-        """A whole block, or what there is at the end."""
-        gathered = bytearray()
-        while len(gathered) < BLOCK_BYTES:
+    async def _next(self) -> list[bytes]:
+        """A block's chunks, as they came; fewer at the end. A segment ends with a chunk."""
+        gathered: list[bytes] = []
+        size = 0
+        while size < BLOCK_BYTES:
             try:
-                gathered += await anext(self._chunks)
+                chunk = await anext(self._chunks)
             except StopAsyncIteration:
                 break
-        self.size_bytes += len(gathered)
+            if chunk:
+                gathered.append(chunk)
+                size += len(chunk)
+        self.size_bytes += size
         if self.size_bytes > self._size_max:
             raise TooMuch
-        return bytes(gathered) or None
+        return gathered
 
     def digests(self) -> tuple[str, str]:
         """MD5 and SHA-512, in hex."""
@@ -112,22 +127,33 @@ async def write(
     chunks: AsyncIterator[bytes],
     inspector: Inspector | None,
     size_max_bytes: int,
+    size_bytes: int | None = None,
 ) -> Written:
     """Store a stream below a prefix. What is there when it raises is the caller's to delete.
 
+    size_bytes: of the stream, where that is sure: it raises if there are more. What fits
+    into one object has the MD5 that the store answers, and is not hashed with it here.
+
     Raises Mismatch, TooMuch, StoreAway, StoreRefused, and what the stream raises.
     """
-    source = _Source(chunks, inspector, size_max_bytes)
+    is_one = size_bytes is not None and 0 < size_bytes <= SEGMENT_BYTES
+    source = _Source(chunks, inspector, size_max_bytes, with_md5=not is_one)
     parts: list[list[Any]] = []
+    checksum = ""
     try:
         while await source.has_more():
+            if is_one and parts:
+                raise ConnectionError("more bytes came than were announced")
             name = f"{prefix}{len(parts):06d}"
-            await objects.put(container, name, source.segment())
+            size = size_bytes if is_one else None
+            stored = await objects.put(container, name, source.segment(), size=size)
             parts.append([name, source.taken_bytes - sum(part[1] for part in parts)])
+            checksum = stored.etag
     finally:
         await source.close()
     found = inspector.finish() if inspector is not None else None
-    return Written(parts, source.size_bytes, *source.digests(), found)
+    md5, hash_value = source.digests()
+    return Written(parts, source.size_bytes, checksum if is_one else md5, hash_value, found)
 
 
 def pieces_of(container: str, parts: Sequence[Sequence[Any]]) -> tuple[Piece, ...]:

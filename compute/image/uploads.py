@@ -84,8 +84,12 @@ async def perform(
     begun: Begun,
     chunks: AsyncIterator[bytes],
     finish: Callable[[Session, Image, Written], None],
+    size_bytes: int | None = None,
 ) -> Written:
-    """Write, then `finish` in a transaction. Raises Gone, and what writing raises."""
+    """Write, then `finish` in a transaction. Raises Gone, and what writing raises.
+
+    size_bytes: of all chunks, where it is sure.
+    """
     objects = images.site.objects
     try:
         await objects.make_container(begun.container, begun.policy)
@@ -96,6 +100,7 @@ async def perform(
             chunks,
             begun.inspector,
             images.settings.size_max_bytes,
+            size_bytes,
         )
         await images.site.database.run(lambda: _end(images, begun, written, finish))
     except BaseException:

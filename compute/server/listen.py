@@ -12,13 +12,19 @@ from compute.server.app import CloudApp
 BACKLOG: Final = 1024
 KEEPALIVE_S: Final = 75.0
 LINGER_S: Final = 2.0
+READ_BYTES: Final = 256 * 1024
+"""Of a body that are read before whoever takes it is waited for."""
 
 
 @contextlib.asynccontextmanager
 async def serve(app: CloudApp, host: str, port: int, drain_s: float) -> AsyncIterator[int]:
     """Serve within the block; yields the port. Requests under way are finished at its end."""
     server = web.Server(
-        app.handle, access_log=None, keepalive_timeout=KEEPALIVE_S, lingering_time=LINGER_S
+        app.handle,
+        access_log=None,
+        keepalive_timeout=KEEPALIVE_S,
+        lingering_time=LINGER_S,
+        read_bufsize=READ_BYTES,
     )
     listener = await asyncio.get_running_loop().create_server(
         server, host, port, reuse_port=False, backlog=BACKLOG

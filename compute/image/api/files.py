@@ -16,7 +16,7 @@ from compute.image.settings import Store
 from compute.image.transfer import TooMuch, Written, cut, read
 from compute.image.uploads import Begun, add_copy, begin, discard_copy, perform, set_bytes
 from compute.server.errors import ApiError, BadRequest, Conflict, Forbidden, NotFound, TooLarge
-from compute.server.request import NO_CONTENT, Answer
+from compute.server.request import NO_CONTENT, Answer, Request
 
 OCTETS: Final = "application/octet-stream"
 STORE_HEADER: Final = "X-Image-Meta-Store"
@@ -35,6 +35,12 @@ def check_octets(call: Call) -> None:
     kind = call.request.headers.get("Content-Type", "")
     if kind != OCTETS:
         raise UnsupportedMediaType(f"The request's body must be {OCTETS}, not {kind or 'untyped'}.")
+
+
+def announced_bytes(request: Request) -> int | None:
+    """Of the body; a connection that brings fewer raises. None where nobody says."""
+    said = request.headers.get("Content-Length")
+    return int(said) if said is not None else None
 
 
 def chosen_store(call: Call) -> Store:
@@ -70,7 +76,7 @@ async def upload(call: Call) -> Answer:
         add_copy(call.images, session, image.id, store.name, begun.container, begun.prefix, written)
 
     try:
-        await perform(call.images, begun, stream, finish)
+        await perform(call.images, begun, stream, finish, announced_bytes(call.request))
     except Mismatch as error:
         raise UnsupportedMediaType(error.reason) from error
     except TooMuch as error:

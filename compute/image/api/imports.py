@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from compute.image import quotas
-from compute.image.api.files import check_octets
+from compute.image.api.files import announced_bytes, check_octets
 from compute.image.api.images import IMPORT_METHODS
 from compute.image.call import Call, Handler
 from compute.image.imports.runner import said_import
@@ -59,7 +59,7 @@ async def stage(call: Call) -> Answer:
         image.size_bytes = None
 
     try:
-        await perform(call.images, begun, stream, finish)
+        await perform(call.images, begun, stream, finish, announced_bytes(call.request))
     except TooMuch as error:
         limit = call.settings.size_max_bytes
         raise TooLarge(f"The image's size is limited to {limit} bytes.") from error
