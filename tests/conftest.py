@@ -21,6 +21,7 @@ settings.load_profile("busy")
 STARTS_STORES = (
     "tests/cluster/",
     "tests/api/cli/",
+    "tests/api/cloud/",
     "tests/api/cross/",
     "tests/api/page/",
     "tests/api/readme/",
