@@ -100,6 +100,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     image_web_ports: list[int] = msgspec.field(default_factory=lambda: [80, 443])
     volume_backends: list[str] = msgspec.field(default_factory=lambda: ["ring"])
     volume_cache_bytes: int = 1024**3
+    volume_nbd_listen: str = ""
+    volume_nbd_address: str = ""
+    volume_nbd_certificate: str = ""
+    volume_nbd_key: str = ""
+    volume_nbd_client_ca: str = ""
     backup_encrypted: bool = False
 
     def __post_init__(self) -> None:
@@ -115,9 +120,22 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError("volume_backends must be different NAMEs or NAME=FOLDERs, at least one")
         if any(text.startswith("ring=") for text in self.volume_backends):
             raise ValueError("volume_backends: ring is in the object store and has no folder")
+        self._check_nbd()
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key go together")
         self._check_cluster()
+
+    def _check_nbd(self) -> None:
+        files = (self.volume_nbd_certificate, self.volume_nbd_key)
+        if not self.volume_nbd_listen:
+            if any((*files, self.volume_nbd_client_ca, self.volume_nbd_address)):
+                raise ValueError("volume_nbd_*: nothing listens without volume_nbd_listen")
+            return
+        host, _ = host_and_port(self.volume_nbd_listen)
+        if not all(files):
+            raise ValueError("volume_nbd_listen needs volume_nbd_certificate and volume_nbd_key")
+        if host in _ANY_HOST and not self.volume_nbd_address:
+            raise ValueError("volume_nbd_address must be given: none connects to every interface")
 
     def _check_cluster(self) -> None:
         for name in ("node", "node_region", "zone"):
@@ -215,6 +233,9 @@ _PATHS: Final = (
     "cluster_key",
     "keystone_password_file",
     "image_property_protection_file",
+    "volume_nbd_certificate",
+    "volume_nbd_key",
+    "volume_nbd_client_ca",
 )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import ssl
@@ -25,9 +26,8 @@ class NbdServer:
     def __init__(self) -> None:
         self._exports: dict[str, Export] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._address: dict[str, Any] = {}
-        self._tls: ssl.SSLContext | None = None
         self._path = ""
 
     async def listen_unix(self, path: str) -> None:
@@ -36,22 +36,25 @@ class NbdServer:
             os.unlink(path)
         mask = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(self._connected, path, limit=BUFFER_BYTES)
+            connected = functools.partial(self._connected, None)
+            made = await asyncio.start_unix_server(connected, path, limit=BUFFER_BYTES)
         finally:
             os.umask(mask)
+        self._servers.append(made)
         self._path = path
-        self._address = {"unix": path}
+        self._address |= {"unix": path}
 
-    async def listen_tcp(self, host: str, port: int, tls: ssl.SSLContext) -> int:
-        """With TLS that clients must start; the port."""
-        self._tls = tls
-        self._server = await asyncio.start_server(self._connected, host, port, limit=BUFFER_BYTES)
-        port = self._server.sockets[0].getsockname()[1]
-        self._address = {"host": host, "port": port, "tls": True}
+    async def listen_tcp(self, host: str, port: int, tls: ssl.SSLContext, *, address: str = "") -> int:
+        """With TLS that clients must start; the port. address: what clients call this host."""
+        connected = functools.partial(self._connected, tls)
+        made = await asyncio.start_server(connected, host, port, limit=BUFFER_BYTES)
+        self._servers.append(made)
+        port = made.sockets[0].getsockname()[1]
+        self._address |= {"host": address or host, "port": port, "tls": True}
         return port
 
     def address(self) -> dict[str, Any]:
-        """Where clients find it: `unix`, or `host`, `port` and `tls`."""
+        """Where clients find it: `unix`, and `host`, `port` and `tls`."""
         return dict(self._address)
 
     def add(self, name: str, disk: ExportedDisk, *, read_only: bool = False) -> None:
@@ -72,8 +75,8 @@ class NbdServer:
 
     async def close(self) -> None:
         """Cut off all clients and stop listening."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for name in list(self._exports):
             await self.remove(name)
         tasks = list(self._tasks)
@@ -85,7 +88,12 @@ class NbdServer:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connected(
+        self,
+        tls: ssl.SSLContext | None,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         if len(self._tasks) >= CONNECTIONS_MAX:
@@ -93,7 +101,7 @@ class NbdServer:
             return
         self._tasks.add(task)
         try:
-            await self._serve(reader, writer, task)
+            await self._serve(reader, writer, task, tls)
         except (Gone, asyncio.IncompleteReadError, TimeoutError, ConnectionError) as error:
             log.info("an NBD client is gone: %s", error)
         except asyncio.CancelledError:
@@ -107,9 +115,10 @@ class NbdServer:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         task: asyncio.Task[None],
+        tls: ssl.SSLContext | None,
     ) -> None:
         async with asyncio.timeout(HANDSHAKE_WITHIN_S):
-            chosen = await Negotiation(reader, writer, self._exports, self._tls).run()
+            chosen = await Negotiation(reader, writer, self._exports, tls).run()
         chosen.export.connections.add(task)
         try:
             await Connection(reader, writer, chosen).run()

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import ssl
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -35,6 +36,7 @@ from compute.volume.rules import RULES
 from compute.volume.service import VolumeService
 from compute.volume.settings import RING, Backend, Settings
 from compute.volume.volume_work import VolumeWork
+from runtime.config import host_and_port
 from runtime.errors import AtollError
 from runtime.tasks import TaskOwner
 
@@ -73,12 +75,28 @@ async def _drivers(site: Site, settings: Settings) -> AsyncIterator[dict[str, Dr
         nbd = NbdServer()
         await nbd.listen_unix(os.path.join(site.folder, NBD_SOCKET))
         stack.push_async_callback(nbd.close)
+        if settings.nbd_listen:
+            await _listen(nbd, settings)
         drivers: dict[str, Driver] = {}
         for backend in settings.backends_in(site.folder):
             made = await _driver(site, backend, nbd, settings)
             stack.push_async_callback(made.close)
             drivers[backend.name] = made
         yield drivers
+
+
+async def _listen(nbd: NbdServer, settings: Settings) -> None:
+    """On TCP, with TLS. Raises AtollError."""
+    host, port = host_and_port(settings.nbd_listen)
+    try:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(settings.nbd_certificate, settings.nbd_key)
+        if settings.nbd_client_ca:
+            tls.load_verify_locations(settings.nbd_client_ca)
+            tls.verify_mode = ssl.CERT_REQUIRED
+        await nbd.listen_tcp(host, port, tls, address=settings.nbd_address)
+    except OSError as error:  # ssl.SSLError is one
+        raise AtollError(f"volume_nbd_listen {settings.nbd_listen}: {error}") from error
 
 
 async def _driver(

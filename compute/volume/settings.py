@@ -20,10 +20,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """backends: `ring`, or `NAME` or `NAME=FOLDER` for files in a folder.
 
     cache_bytes: room on this host's disk for what was read of volumes of `ring`.
+
+    nbd_listen: HOST:PORT for exports with TLS, beside the Unix socket; nbd_address: what clients call
+    that host. nbd_certificate, nbd_key: PEM files of this server. nbd_client_ca: whose certificates
+    clients must have; empty for any client who knows an export's name.
     """
 
     backends: tuple[str, ...] = (RING,)
     cache_bytes: int = 1024**3
+    nbd_listen: str = ""
+    nbd_address: str = ""
+    nbd_certificate: str = ""
+    nbd_key: str = ""
+    nbd_client_ca: str = ""
 
     def backends_in(self, folder: str) -> list[Backend]:
         """In the order of the configuration. folder: where those are that name none."""

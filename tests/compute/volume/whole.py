@@ -80,8 +80,12 @@ async def started(
     objects: ObjectStore,
     host: str = "here",
     backends: tuple[str, ...] = ("ring",),
+    **settings: Any,
 ) -> AsyncIterator[Whole]:
-    """A process, bootstrapped. Its sockets are in a folder whose name is short enough for them."""
+    """A process, bootstrapped. settings: of volumes, beside their backends.
+
+    Its sockets are in a folder whose name is short enough for them.
+    """
     clock = MovedClock()
     with tempfile.TemporaryDirectory() as short:
         config = CloudConfig(
@@ -93,7 +97,7 @@ async def started(
             site = site_of(config, identity, service, objects)
             async with (
                 image_room(site, ImageSettings()) as images,
-                volume_room(site, images.library, Settings(backends=backends)) as volumes,
+                volume_room(site, images.library, Settings(backends=backends, **settings)) as volumes,
                 serve(
                     CloudApp(
                         [
