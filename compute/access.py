@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from runtime.access_rules import Asked
+
 
 @dataclasses.dataclass(frozen=True)
 class Context:
@@ -36,8 +38,12 @@ class Context:
 class Authenticator(Protocol):
     """Identity, as other rooms need it."""
 
-    async def context(self, token: str) -> Context | None:
-        """Who has this token; None for one that is worth nothing. Raises DatabaseAway."""
+    async def context(self, token: str, asked: Asked | None) -> Context | None:
+        """Who has this token; None for one that is worth nothing, or not for the request that is asked.
+
+        asked: None where it is for none, which a token with access rules is never good for. Raises
+        DatabaseAway.
+        """
 
     async def has_project(self, project_id: str) -> bool:
         """Whether there is such a project. Raises DatabaseAway."""

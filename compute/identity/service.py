@@ -17,9 +17,11 @@ from compute.identity.validated import ChangeNumber, Validated, ValidatedTokens,
 from compute.server.errors import ApiError, Conflict, NotFound, Unauthorized, Unavailable
 from compute.server.request import Answer, Request, json_answer
 from compute.server.routes import Route, RouteTable
+from runtime.access_rules import AccessRule, Asked
 
 TOKEN_HEADER: Final = "X-Auth-Token"  # noqa: S105 - a name
 SUBJECT_HEADER: Final = "X-Subject-Token"
+SERVICE_TYPES: Final = ("identity",)
 ACCESS_RULES_HEADER: Final = "OpenStack-Identity-Access-Rules"
 TOKENS_PATH: Final = "/v3/auth/tokens"
 RETRY_AFTER_S: Final = 1
@@ -85,12 +87,10 @@ class IdentityService:
 
     # -- what other rooms ask --
 
-    async def context(self, token: str) -> Context | None:
-        """Who has this token; None for one that is worth nothing or limited to some requests."""
+    async def context(self, token: str, asked: Asked | None) -> Context | None:
+        """Who has this token; None for one that is worth nothing, or not for what is asked."""
         found = await self._validate(token)
-        if found is None or found.has_access_rules:
-            return None
-        return context_of(token, found)
+        return context_of(token, found) if found is not None and found.is_for(asked) else None
 
     async def has_project(self, project_id: str) -> bool:
         """Whether there is such a project."""
@@ -108,7 +108,7 @@ class IdentityService:
     async def _actor(self, request: Request) -> Actor:
         """Who asks. Raises Unauthorized."""
         found = await self._validate(request.headers.get(TOKEN_HEADER, ""))
-        if found is None:
+        if found is None or not found.is_for(Asked(SERVICE_TYPES, request.method, request.path)):
             raise unauthorized()
         return Actor(found.payload, found.credentials, found.delegates)
 
@@ -135,7 +135,7 @@ class IdentityService:
                 standing = stand(session, payload, identity.now_us())
                 body = body_of(session, standing)
                 app = standing.application_credential
-                rules = bool(app and access_rules(session, app.id))
+                rules = access_rules(session, app.id) if app is not None else []
         except (BadToken, Refused) as error:
             log.info("a token was refused: %s", error)
             return None
@@ -146,7 +146,7 @@ class IdentityService:
             msgspec.json.encode({"token": body}),
             msgspec.json.encode({"token": bare}),
             app is None or app.unrestricted,
-            rules,
+            tuple(AccessRule(rule["service"], rule["method"], rule["path"]) for rule in rules),
         )
 
     async def _show_token(self, request: Request) -> Answer:
@@ -160,7 +160,7 @@ class IdentityService:
         target = {"target.token.user_id": found.payload.user_id}
         if not self._identity.enforcer.allows(rule, target, actor.credentials):
             raise not_allowed(rule)
-        if found.has_access_rules and ACCESS_RULES_HEADER not in request.headers:
+        if found.access_rules and ACCESS_RULES_HEADER not in request.headers:
             raise NotFound("Could not find token.")
         headers = {SUBJECT_HEADER: subject}
         if request.method == "HEAD":

@@ -13,20 +13,30 @@ import msgspec
 
 from compute.access import Context
 from compute.database.engine import Database
+from runtime.access_rules import AccessRule, Asked, admits
 
 TOKENS_MAX: Final = 2048
 """Validated tokens that a process remembers; each is a few KiB."""
 
 
 class Validated(NamedTuple):
-    """What a token was found to be. full, bare: its body, with and without the catalog."""
+    """What a token was found to be. full, bare: its body, with and without the catalog.
+
+    access_rules: what it is limited to; none for no limit.
+    """
 
     payload: Any
     credentials: dict[str, Any]
     full: bytes
     bare: bytes
     delegates: bool
-    has_access_rules: bool
+    access_rules: tuple[AccessRule, ...]
+
+    def is_for(self, asked: Asked | None) -> bool:
+        """Whether it is good for this request, or for none that is known."""
+        if not self.access_rules:
+            return True
+        return asked is not None and admits(self.access_rules, asked)
 
 
 def context_of(token: str, found: Validated) -> Context:

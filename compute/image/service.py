@@ -17,8 +17,11 @@ from compute.objects.errors import StoreAway
 from compute.server.errors import ApiError, Conflict, NotFound, Unauthorized, Unavailable
 from compute.server.request import Answer, Request, json_answer
 from compute.server.routes import Route, RouteTable
+from runtime.access_rules import Asked
 
 TOKEN_HEADER: Final = "X-Auth-Token"  # noqa: S105 - a name
+SERVICE_TYPES: Final = ("image",)
+"""As access rules name it."""
 RETRY_AFTER_S: Final = 1
 OPEN_PATHS: Final = ("/", "/versions", "/versions/")
 _STREAMED: Final = re.compile(r"/v2/images/[^/]+/(file|stage)")
@@ -98,7 +101,8 @@ class ImageService:
 
     async def _context(self, request: Request) -> Context:
         token = request.headers.get(TOKEN_HEADER, "")
-        context = await self._images.site.authenticator.context(token) if token else None
+        asked = Asked(SERVICE_TYPES, request.method, request.path)
+        context = await self._images.site.authenticator.context(token, asked) if token else None
         if context is None:
             raise Unauthorized("The request you have made requires authentication.")
         return context

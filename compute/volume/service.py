@@ -23,6 +23,7 @@ from compute.server.routes import Route, RouteTable
 from compute.site import Site
 from compute.volume.call import MINOR_MAX, Call, Handler
 from compute.volume.versions import discovered
+from runtime.access_rules import Asked
 
 TOKEN_HEADER: Final = "X-Auth-Token"  # noqa: S105 - a name
 VERSION_HEADER: Final = "OpenStack-API-Version"
@@ -41,6 +42,9 @@ NAMES: Final[Mapping[int, str]] = {
     501: "notImplemented",
     503: "serviceUnavailable",
 }
+
+SERVICE_TYPES: Final = ("block-storage", "block-store", "volumev3", "volume")
+"""As access rules may name it."""
 
 log = logging.getLogger("atoll.cloud.volume")
 
@@ -113,7 +117,8 @@ class VolumeService:
 
     async def _context(self, request: Request) -> Context:
         token = request.headers.get(TOKEN_HEADER, "")
-        context = await self._site.authenticator.context(token) if token else None
+        asked = Asked(SERVICE_TYPES, request.method, request.path)
+        context = await self._site.authenticator.context(token, asked) if token else None
         if context is None:
             raise Unauthorized("The request you have made requires authentication.")
         return context

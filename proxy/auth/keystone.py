@@ -6,8 +6,8 @@ caches are bounded and take in only what Keystone has answered for. The network 
 
 What a user may do follows Swift's `keystoneauth`: who has an operator's role on a project owns its
 account `AUTH_<project id>`, ResellerAdmin owns all accounts, others have what containers' lists
-(`<project id>:<user id>`) say. A token that is limited by access rules is not taken: they aren't
-enforced here.
+(`<project id>:<user id>`) say. A token that is limited by access rules is good for what they say of
+`object-store`.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ import msgspec
 
 from proxy.auth.errors import InvalidToken, KeystoneAway, TokenExpired
 from proxy.auth.users import User
+from runtime.access_rules import AccessRule, Asked, admits
 
 FRESH_S: Final = 60.0
 STALE_S: Final = 3600.0
@@ -66,6 +67,7 @@ class _Known(NamedTuple):
     user: User
     expires_at_s: float
     asked_at_s: float
+    rules: tuple[AccessRule, ...] = ()
 
 
 class Keystone:
@@ -79,11 +81,18 @@ class Keystone:
         self._logging_in = asyncio.Lock()
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
-    async def user_of(self, token: str, now_s: float) -> User:
+    async def user_of(self, token: str, now_s: float, asked: Asked | None = None) -> User:
         """Whose token it is. now_s: seconds since the Unix epoch.
 
-        Raises InvalidToken, TokenExpired, KeystoneAway.
+        asked: what it is to be good for; a token with access rules is good for nothing else. Raises
+        InvalidToken, TokenExpired, KeystoneAway.
         """
+        found = await self._found(token, now_s)
+        if found.rules and not (asked is not None and admits(found.rules, asked)):
+            raise InvalidToken("the token's access rules are not for this request")
+        return found.user
+
+    async def _found(self, token: str, now_s: float) -> _Known:
         if len(token) > TOKEN_CHARS_MAX or not token.isascii() or not token.isprintable():
             raise InvalidToken
         key = hashlib.sha256(token.encode("ascii")).digest()
@@ -92,12 +101,12 @@ class Keystone:
             del self._known[key]
             raise TokenExpired
         if known is not None and now_s < known.asked_at_s + FRESH_S:
-            return known.user
+            return known
         try:
             found = await self._ask(token, now_s)
         except KeystoneAway:
             if known is not None and now_s < known.asked_at_s + STALE_S:
-                return known.user
+                return known
             raise
         except InvalidToken:
             self._known.pop(key, None)
@@ -106,7 +115,7 @@ class Keystone:
         self._known.move_to_end(key)
         while len(self._known) > TOKENS_MAX:
             self._known.popitem(last=False)
-        return found.user
+        return found
 
     async def _ask(self, token: str, now_s: float) -> _Known:
         reply = await self._validated(token, now_s)
@@ -121,6 +130,7 @@ class Keystone:
 
     async def _validated(self, token: str, now_s: float) -> Reply:
         headers = {"X-Auth-Token": await self._own_token(now_s), "X-Subject-Token": token}
+        headers["OpenStack-Identity-Access-Rules"] = "1.0"
         return await self._transport.ask("GET", "/auth/tokens?nocatalog", headers, b"")
 
     async def user_of_signature(
@@ -207,8 +217,12 @@ def known_of(body: bytes, now_s: float) -> _Known:
         user_id, user_name = str(token["user"]["id"]), str(token["user"]["name"])
         roles = {str(role["name"]) for role in token.get("roles", [])}
         project_id = str(token["project"]["id"]) if "project" in token else ""
-    except (KeyError, TypeError) as error:
-        raise KeystoneAway("Keystone's token has no user") from error
+        limits = token.get("application_credential", {}).get("access_rules") or ()
+        rules = tuple(
+            AccessRule(str(rule["service"]), str(rule["method"]), str(rule["path"])) for rule in limits
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise KeystoneAway("Keystone's token is not whole") from error
     if not project_id:
         raise InvalidToken("the token is not for a project")
     owns = not roles.isdisjoint(OPERATORS)
@@ -220,4 +234,4 @@ def known_of(body: bytes, now_s: float) -> _Known:
         swift_login=f"{project_id}:{user_id}",
         admin=RESELLER_ADMIN in roles,
     )
-    return _Known(user, expires_at_s, now_s)
+    return _Known(user, expires_at_s, now_s, rules)

@@ -38,9 +38,12 @@ from proxy.swift.request import (
     parse_query,
     parse_target,
 )
+from runtime.access_rules import Asked
 from runtime.clock import Clock
 from runtime.randomness import Randomness, SystemRandomness
 
+SERVICE_TYPES: Final = ("object-store",)
+"""As access rules name it."""
 AUTH_PATHS: Final = ("/auth/v1.0", "/auth/v1")
 JSON: Final = "application/json; charset=UTF-8"
 CLIENT_LEFT: Final = (ConnectionError, TimeoutError)
@@ -206,7 +209,8 @@ class SwiftApp:
             return Caller(None, None, referer)
         now_s = request.now_ns / 1e9
         if self._keystone is not None and not token.startswith(TOKEN_PREFIX):
-            return Caller(await self._keystone.user_of(token, now_s), None, referer)
+            asked = Asked(SERVICE_TYPES, request.method, request.http.path)
+            return Caller(await self._keystone.user_of(token, now_s, asked), None, referer)
         return Caller(self._tempauth.verify(token, now_s), None, referer)
 
     async def _grant(self, request: SwiftRequest) -> Grant:

@@ -42,7 +42,7 @@ async def test_application_credentials_have_what_they_were_given(cloud: Cloud) -
     told = shown["token"]["application_credential"]["access_rules"][0]
     assert {name: told[name] for name in rule} == rule
     more = await cloud.call("POST", path, {"application_credential": {"name": "more"}}, token=own)
-    assert more.status == 403
+    assert more.status == 401
     rules = (await cloud.ok("GET", f"/users/{user['id']}/access_rules", token=token))["access_rules"]
     in_use = f"/users/{user['id']}/access_rules/{rules[0]['id']}"
     assert (await cloud.call("DELETE", in_use, token=token)).status == 403

@@ -12,6 +12,7 @@ from proxy.auth.errors import InvalidToken, KeystoneAway, TokenExpired, Unsuppor
 from proxy.auth.keystone import FRESH_S, STALE_S, Keystone, Login, Reply
 from proxy.auth.keystone_keys import KeystoneKeys
 from proxy.auth.types import RequestView
+from runtime.access_rules import Asked
 from runtime.randomness import SystemRandomness
 
 NOW_S = 1_800_000_000.0
@@ -186,3 +187,14 @@ async def test_a_body_of_signed_chunks_needs_a_key_of_the_store(keystone: Keysto
     keys = KeystoneKeys(keystone, SystemRandomness())
     with pytest.raises(UnsupportedAlgorithm):
         await keys.admit(RequestView("PUT", "/b/k", "", headers, NOW_S))
+
+
+async def test_access_rules_are_followed(keystone: Keystone, place: OneKeystone) -> None:
+    rule = {"id": "1", "service": "object-store", "method": "GET", "path": "/v1/AUTH_p/c/**"}
+    place.issue("t", "member", application_credential={"id": "a", "access_rules": [rule]})
+    good = Asked(("object-store",), "GET", "/v1/AUTH_p/c/o")
+    for _ in range(2):  # asked for, and remembered
+        assert (await keystone.user_of("t", NOW_S, good)).account == "AUTH_p"
+        for asked in (None, good._replace(method="PUT"), good._replace(path="/v1/AUTH_p/d/o")):
+            with pytest.raises(InvalidToken):
+                await keystone.user_of("t", NOW_S, asked)
