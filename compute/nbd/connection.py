@@ -1,6 +1,7 @@
 """A client that has chosen its export: its requests, many at once, and their replies."""
 
 import asyncio
+import errno
 import logging
 import struct
 from collections.abc import Awaitable
@@ -163,7 +164,8 @@ class Connection:
             reply = self._error(request, refused.errno)
         except Exception as error:
             log.warning("export %s: %s", self._export.name, error or type(error).__name__)
-            reply = self._error(request, Errno.EIO)
+            is_full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+            reply = self._error(request, Errno.ENOSPC if is_full else Errno.EIO)
         async with self._sending:
             self._writer.writelines(reply)
             await self._writer.drain()

@@ -13,8 +13,8 @@ class Fenced(Exception):
     """Another writer has taken the volume over; this one's writes count no more."""
 
 
-class NoRoom(Exception):
-    """The backend is full."""
+class NoRoom(OSError):
+    """The backend is full. Made with ENOSPC, which clients of an export are told."""
 
 
 class BadSource(Exception):

@@ -1,5 +1,6 @@
 """A disk in memory for the NBD server."""
 
+import errno
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -9,13 +10,14 @@ BLOCK: Final = 65536
 
 
 class MemoryDisk:
-    """Blocks that were never written are holes. broken: every call fails."""
+    """Blocks that were never written are holes. broken: every call fails. full: writes do."""
 
     def __init__(self, size_bytes: int) -> None:
         self.data = bytearray(size_bytes)
         self.written: set[int] = set()
         self.flushes = 0
         self.broken = False
+        self.full = False
 
     @property
     def size_bytes(self) -> int:
@@ -36,6 +38,8 @@ class MemoryDisk:
         return bytes(self.data[offset : offset + length])
 
     async def write(self, offset: int, data: bytes | memoryview, *, fua: bool = False) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "full")
         if self.broken:
             raise OSError("broken")
         self.data[offset : offset + len(data)] = data

@@ -239,7 +239,9 @@ async def test_what_can_not_be_done_is_an_error_and_nothing_else(server: NbdServ
         assert await ask(reader, writer, Command.FLUSH, 1, 0) == Errno.EINVAL
         disk.broken = True
         assert await ask(reader, writer, Command.READ, 0, 1) == Errno.EIO
-        disk.broken = False
+        disk.broken, disk.full = False, True
+        assert await ask(reader, writer, Command.WRITE, 0, 4, data=b"abcd") == Errno.ENOSPC
+        disk.full = False
         assert await ask(reader, writer, Command.READ, 0, 1) == 0
     assert not any(disk.data)
 

@@ -62,7 +62,7 @@ class FileDisk:
             await on_thread(sparse.write_at, self._fd, offset, data)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise NoRoom(f"the file system is full: {error}") from error
+                raise NoRoom(errno.ENOSPC, f"the file system is full: {error}") from error
             raise
         if fua:
             await self.flush()
