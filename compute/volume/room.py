@@ -19,6 +19,7 @@ from compute.volume.api import (
     backup_actions,
     group_actions,
     group_snapshots,
+    manage,
     snapshots,
     volume_actions,
     volumes,
@@ -125,6 +126,7 @@ async def _served(
     routes = [
         *ROUTES,
         *volumes.routes(volume_work, backup_work),
+        *manage.routes(volume_work),
         *volume_actions.routes(volume_work, AttachActions(exports)),
         *attachments.routes(exports),
         *snapshots.routes(volume_work),

@@ -17,8 +17,9 @@ from compute.volume.volumes import snapshots_of
 MIGRATING: Final = "migrating"
 OF_VOLUMES: Final = (
     *("creating", "deleting", "extending", "uploading", "retyping", "reverting", "downloading"),
+    "managing",
 )
-OF_SNAPSHOTS: Final = ("creating", "deleting")
+OF_SNAPSHOTS: Final = ("creating", "deleting", "managing")
 SAID: Final[Mapping[str, tuple[str, str]]] = {
     "creating": ("008", "012"),
     "deleting": ("008", "001"),
@@ -27,10 +28,15 @@ SAID: Final[Mapping[str, tuple[str, str]]] = {
     "retyping": ("001", "003"),
     "reverting": ("008", "001"),
     "downloading": ("016", "028"),
+    "managing": ("008", "001"),
     MIGRATING: ("001", "003"),
 }
 """Action and reason of the message to a volume's users where it came to nothing."""
-SAID_OF_SNAPSHOTS: Final = {"creating": ("009", "013"), "deleting": ("010", "016")}
+SAID_OF_SNAPSHOTS: Final = {
+    "creating": ("009", "013"),
+    "deleting": ("010", "016"),
+    "managing": ("009", "001"),
+}
 
 
 class Job(NamedTuple):
@@ -123,7 +129,7 @@ def finish(session: Session, site: Site, job: Job) -> None:
     if job.status == MIGRATING:
         row.migration_status = "success"
         row.status = _before(row) if row.status == "maintenance" else row.status
-    elif job.status == "creating":
+    elif job.status in ("creating", "managing"):
         row.status, row.launched_us = "available", row.updated_us
     else:
         row.status = _before(row)
@@ -151,12 +157,15 @@ def fail(session: Session, site: Site, job: Job) -> None:
         "extending": "error_extending",
         "reverting": "error",
         "downloading": "error",
+        "managing": "error_managing",
     }
     if job.status == MIGRATING:
         row.migration_status = "error"
         row.status = _before(row) if row.status == "maintenance" else row.status
     else:
         row.status = ends.get(job.status) or _before(row)
+    if job.status == "managing":
+        row.size_gib = 0
     if job.status == "extending":
         row.size_gib = int(job.task["old_size_gib"])
     if job.status == "reverting":
@@ -194,7 +203,8 @@ def _fail_snapshot(session: Session, site: Site, job: Job) -> None:
     row = session.get(Snapshot, job.ident)
     if row is None or row.status != job.status:
         return
-    row.status = "error" if job.status == "creating" else "error_deleting"
+    ends = {"creating": "error", "deleting": "error_deleting", "managing": "error_managing"}
+    row.status = ends[job.status]
     row.updated_us = site.now_us()
     action, detail = SAID_OF_SNAPSHOTS[job.status]
     add_message(session, site, row.project_id, "VOLUME_SNAPSHOT", row.id, action, detail)

@@ -21,6 +21,8 @@ from compute.volume import images
 from compute.volume.call import ROOM
 from compute.volume.drivers.contract import Driver
 from compute.volume.models.volumes import ImageHold, Volume
+from compute.volume.pools import GIB
+from compute.volume.quotas import PER_VOLUME, reserve
 from compute.volume.volume_jobs import MIGRATING, Job, fail, finish, jobs_of
 from runtime.tasks import TaskOwner
 
@@ -46,6 +48,11 @@ class VolumeWork:
     def library(self) -> ImageLibrary:
         """The images that volumes are made from."""
         return self._library
+
+    @property
+    def backends(self) -> Mapping[str, Driver]:
+        """The host's, by their names."""
+        return self._drivers
 
     def ask(self) -> None:
         """There is something to do now. Called on the event loop."""
@@ -125,7 +132,10 @@ class VolumeWork:
             log.warning("%s could not be taken back: %s", job.name, error)
 
     async def _done(self, job: Job, driver: Driver) -> None:
-        if job.is_snapshot:
+        if job.is_snapshot and job.status == "managing":
+            async with driver.open_snapshot(job.ident, job.volume_id):
+                pass  # it is there
+        elif job.is_snapshot:
             verb = driver.snapshot if job.status == "creating" else driver.delete_snapshot
             await verb(job.ident, job.volume_id)
         elif job.status == "creating":
@@ -134,6 +144,8 @@ class VolumeWork:
             for snapshot_id in job.snapshots:
                 await driver.delete_snapshot(snapshot_id, job.volume_id)
             await driver.delete(job.volume_id)
+        elif job.status == "managing":
+            await self._adopted(job, driver)
         elif job.status == "extending":
             await driver.extend(job.volume_id, job.size_bytes)
         elif job.status == "reverting":
@@ -156,6 +168,23 @@ class VolumeWork:
             await driver.create(job.volume_id, job.size_bytes)
         if job.snapshot_id is not None or job.source_id is not None:
             await driver.extend(job.volume_id, job.size_bytes)
+
+    async def _adopted(self, job: Job, driver: Driver) -> None:
+        """Its size is counted before it is taken over: there may be no room in the quota."""
+        name = str(job.task["name"])
+        there = job.volume_id if await driver.exists(job.volume_id) else name
+        async with driver.open(there, writable=False) as disk:
+            size_gib = max(1, -(-disk.size_bytes // GIB))
+        await self._site.database.run(lambda: self._count(job, size_gib))
+        await driver.adopt(job.volume_id, name)
+        await driver.extend(job.volume_id, size_gib * GIB)
+
+    def _count(self, job: Job, size_gib: int) -> None:
+        with self._site.database.write(ROOM, changes=False) as session:
+            row = session.get_one(Volume, job.volume_id)
+            more = {"gigabytes": size_gib - row.size_gib, PER_VOLUME: size_gib}
+            reserve(session, row.project_id, more, row.volume_type_id)
+            row.size_gib = size_gib
 
     # -- images --
 

@@ -10,7 +10,6 @@ from compute.volume.api import (
     group_types,
     groups,
     hosts,
-    manage,
     messages,
     qos,
     quotas,
@@ -43,7 +42,6 @@ ROUTES: Final[list[tuple[Any, ...]]] = [
     *messages.ROUTES,
     *filters.ROUTES,
     *extensions.ROUTES,
-    *manage.ROUTES,
     *transfers.ROUTES,
     *workers.ROUTES,
 ]

@@ -10,6 +10,7 @@ from compute.server.errors import BadRequest
 from compute.server.request import Answer, json_answer
 from compute.server.schema import Schema
 from compute.volume.api import forms
+from compute.volume.api.manage import unmanage_snapshot
 from compute.volume.api.volume_lists import metadata_wanted
 from compute.volume.api.volumes import named
 from compute.volume.call import Call
@@ -221,6 +222,9 @@ def _delete(call: Call, *, force: bool = False) -> Answer:
         row = snapshot_of(call, session, rule)
         volume = session.get_one(Volume, row.volume_id)
         check_not_frozen(session, volume.host, volume.backend)
+        if row.status == "error_managing":  # the backend has nothing of it
+            session.delete(row)
+            return Answer(202)
         idle = force or row.status in ("available", "error")
         if not idle or row.group_snapshot_id is not None or _is_source(session, row.id):
             raise invalid_snapshot(
@@ -271,6 +275,7 @@ def _set_status(call: Call) -> Answer:
 _ACTIONS: Final[Mapping[str, Callable[[Call], Answer]]] = {
     "os-force_delete": _force_delete,
     "os-reset_status": _reset,
+    "os-unmanage": unmanage_snapshot,
     "os-update_snapshot_status": _set_status,
 }
 

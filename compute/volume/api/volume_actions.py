@@ -11,6 +11,7 @@ from compute.server.schema import Schema
 from compute.volume import images
 from compute.volume.api import forms
 from compute.volume.api.attach_actions import AttachActions
+from compute.volume.api.manage import unmanage_volume
 from compute.volume.api.volumes import delete
 from compute.volume.call import Call
 from compute.volume.instants import written
@@ -331,7 +332,7 @@ _ACTIONS: Final[Mapping[str, tuple[Callable[[Call], Answer], int]]] = {
     "os-show_image_metadata": (_show_image, 0),
     "os-set_image_metadata": (_set_image, 0),
     "os-unset_image_metadata": (_unset_image, 0),
-    "os-unmanage": (_absent, 0),
+    "os-unmanage": (unmanage_volume, 0),
     "os-migrate_volume_completion": (_absent, 0),
     "os-extend_volume_completion": (_absent, 0),
 }

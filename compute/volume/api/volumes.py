@@ -343,7 +343,7 @@ def delete(call: Call, *, force: bool, cascade: bool, rule: str = "volume:delete
         if force and rule == "volume:delete":
             call.enforce("volume:force_delete", project_id=row.project_id)
         snapshots = check_deletable(session, row, force=force, cascade=cascade)
-        if not row.host:
+        if not row.host or row.status == "error_managing":  # no backend has anything of it
             for snapshot in snapshots:
                 session.delete(snapshot)
             session.flush()

@@ -6,7 +6,10 @@ what is not there succeeds. Errors are those of `compute.volume.drivers.errors`,
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
+
+LISTED_MAX: Final = 1000
+"""Volumes that a backend lists at once."""
 
 
 class Extent(NamedTuple):
@@ -52,6 +55,14 @@ class Usage(NamedTuple):
 
     total_bytes: int | None
     free_bytes: int | None
+
+
+class Found(NamedTuple):
+    """A volume that a backend has, whatever rows say. snapshots: their names and sizes in bytes."""
+
+    name: str
+    size_bytes: int
+    snapshots: tuple[tuple[str, int], ...] = ()
 
 
 class Disk(Protocol):
@@ -101,6 +112,12 @@ class Driver(Protocol):
 
     async def create_from_image(self, volume_id: str, image: ImageSource, size_bytes: int) -> None:
         """A volume with an image's bytes, raw whatever the image's format is."""
+
+    async def adopt(self, volume_id: str, name: str) -> None:
+        """Make the backend's volume `name` this one. Raises NoSuchVolume; Busy: it has snapshots."""
+
+    async def found(self) -> Sequence[Found]:
+        """All volumes of the backend, up to LISTED_MAX."""
 
     async def delete(self, volume_id: str) -> None:
         """Raises Busy where it is attached, has snapshots or others stand on it and can't be freed."""

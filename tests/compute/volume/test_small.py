@@ -110,16 +110,6 @@ async def test_what_a_dead_host_had_begun_is_ended(volumes: Volumes) -> None:
     await volumes.refused(403, "POST", "/workers/cleanup", {}, token=token)
 
 
-async def test_nothing_is_taken_over(volumes: Volumes) -> None:
-    body = {"volume": {"host": "h1@file", "ref": {"source-name": "x"}}}
-    await volumes.refused(501, "POST", "/os-volume-manage", body)
-    await volumes.refused(400, "POST", "/os-volume-manage", {"volume": {}})
-    await volumes.refused(501, "GET", "/manageable_snapshots/detail")
-    await volumes.refused(404, "GET", "/manageable_volumes", version="3.7")
-    _, token = await volumes.user("member")
-    await volumes.refused(403, "GET", "/manageable_volumes", token=token)
-
-
 CAPABILITIES: dict[str, Any] = {
     "vendor_name": "Atoll",
     "multiattach": False,

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from compute.nbd.server import NbdServer
-from compute.volume.drivers.contract import Connection, Disk, Extent, ImageSource, Usage
+from compute.volume.drivers.contract import Connection, Disk, Extent, Found, ImageSource, Usage
 from compute.volume.drivers.errors import BadSource, Busy
 from compute.volume.drivers.file import sparse
 from compute.volume.drivers.file.disk import FileDisk
@@ -109,6 +109,19 @@ class FileDriver:
                 file.__exit__(type(error), error, error.__traceback__)
             raise
         await on_thread(file.__exit__, None, None, None)
+
+    async def adopt(self, volume_id: str, name: str) -> None:
+        """Its file gets another name."""
+        if await self.exists(volume_id):
+            return
+        async with self._idle(name):
+            if await on_thread(self._folder.has_snapshots, name):
+                raise Busy(f"volume {name} has snapshots")
+            await on_thread(self._folder.rename, name, volume_id)
+
+    async def found(self) -> list[Found]:
+        """The folder's files."""
+        return await on_thread(self._folder.found)
 
     async def delete(self, volume_id: str) -> None:
         """Its file goes, unless someone uses it."""

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from compute.volume.drivers.contract import LISTED_MAX, Found
 from compute.volume.drivers.errors import Busy, NoSuchVolume
 from compute.volume.drivers.file.sparse import sync_folder
 
@@ -67,6 +68,28 @@ class Folder:
         """Whether a volume has any."""
         end = f"@{volume_id}{SUFFIX}"
         return any(name.endswith(end) for name in os.listdir(self._snapshots))
+
+    def rename(self, volume_id: str, new_id: str) -> None:
+        """Raises NoSuchVolume."""
+        try:
+            os.rename(self.volume(volume_id), self.volume(new_id))
+        except FileNotFoundError:
+            raise NoSuchVolume(f"there is no volume {volume_id}") from None
+        sync_folder(self.path)
+
+    def found(self) -> list[Found]:
+        """What is there, up to LISTED_MAX volumes, in the order of their names."""
+        snapshots: dict[str, list[tuple[str, int]]] = {}
+        for entry in os.scandir(self._snapshots):
+            ident, _, volume = entry.name.removesuffix(SUFFIX).partition("@")
+            snapshots.setdefault(volume, []).append((ident, entry.stat().st_size))
+        volumes = [
+            Found(name, entry.stat().st_size, tuple(sorted(snapshots.get(name, ()))))
+            for entry in os.scandir(self.path)
+            if entry.is_file(follow_symlinks=False) and entry.name.endswith(SUFFIX)
+            if _ID.fullmatch(name := entry.name.removesuffix(SUFFIX))
+        ]
+        return sorted(volumes)[:LISTED_MAX]
 
     @contextlib.contextmanager
     def begun(self, path: str) -> Iterator[int]:

@@ -13,7 +13,15 @@ from typing import Final
 from compute.nbd.server import NbdServer
 from compute.objects.contract import ObjectStore
 from compute.objects.errors import NoSuchObject
-from compute.volume.drivers.contract import Connection, Disk, Extent, ImageSource, Usage
+from compute.volume.drivers.contract import (
+    LISTED_MAX,
+    Connection,
+    Disk,
+    Extent,
+    Found,
+    ImageSource,
+    Usage,
+)
 from compute.volume.drivers.errors import BadSource, Busy, NoSuchVolume
 from compute.volume.drivers.ring import names
 from compute.volume.drivers.ring.cache import CACHE_BYTES, Cache
@@ -112,6 +120,33 @@ class RingDriver:
         await objects.put(container, names.references(layer_id) + volume_id, b"")
         head = encoded(Head(size_bytes, layer_id))
         await objects.put(container, names.head(volume_id, BEFORE_ALL), head)
+
+    async def adopt(self, volume_id: str, name: str) -> None:
+        """A clone takes its place."""
+        if not await self.exists(volume_id):
+            async with self._writer(name) as volume:
+                if volume.head.snapshots:
+                    raise Busy(f"volume {name} has snapshots")
+                await self.clone(volume_id, name, volume.size_bytes)
+        await self.delete(name)
+
+    async def found(self) -> list[Found]:
+        """By their heads: one request finds the next volume's, one reads it."""
+        volumes: list[Found] = []
+        marker = names.VOLUMES
+        while len(volumes) < LISTED_MAX:
+            rows = await self._shelf.objects.listing(
+                self._shelf.container, names.VOLUMES, marker, limit=1
+            )
+            if not rows:
+                break
+            name = rows[0].name.split("/")[1]
+            marker = f"{names.VOLUMES}{name}0"  # after all that is below `<name>/`
+            with contextlib.suppress(NoSuchVolume):
+                head, _, _ = await newest_head(self._shelf, name)
+                kept = tuple((ident, each.size_bytes) for ident, each in head.snapshots.items())
+                volumes.append(Found(name, head.size_bytes, kept))
+        return volumes
 
     async def delete(self, volume_id: str) -> None:
         """Fence off whoever may write it, let go of its layers, then forget it."""

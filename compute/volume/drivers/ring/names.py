@@ -39,6 +39,7 @@ class Position(NamedTuple):
 
 
 BEFORE_ALL = Position(0, 0)
+VOLUMES = "volumes/"
 
 
 def volume(volume_id: str) -> str:
