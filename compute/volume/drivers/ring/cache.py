@@ -114,6 +114,7 @@ class Cache:
         self._windows: OrderedDict[Key, Window] = OrderedDict()
         self._free = [number * WINDOW_BYTES for number in reversed(range(cache_bytes // WINDOW_BYTES))]
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writes: set[asyncio.Task[None]] = set()
         self._ahead = 0
         self._is_broken = False
 
@@ -124,6 +125,8 @@ class Cache:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        if self._writes:  # threads, which nobody can cancel: the file must not be another one then
+            await asyncio.wait(self._writes)
         self._windows.clear()
         self._is_broken = True
         self._end()
@@ -309,7 +312,10 @@ class Cache:
         """Blocks into the file. A disk that is full ends the cache, and nothing else."""
         try:
             if len(raw) > INLINE_BYTES_MAX:
-                await asyncio.to_thread(self._write, window, first, raw)
+                work = asyncio.ensure_future(asyncio.to_thread(self._write, window, first, raw))
+                self._writes.add(work)
+                work.add_done_callback(self._writes.discard)
+                await asyncio.shield(work)
             else:
                 self._write(window, first, raw)
         except OSError as error:

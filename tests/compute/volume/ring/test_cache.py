@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -139,3 +140,29 @@ async def test_a_full_disk_ends_the_cache_and_no_read(
     for offset in (0, WINDOW_BYTES, 0):
         assert await cache.read("c", "o", SIZE, offset, 5000) == expected(store, offset, 5000)
     assert cache.now("c", "o", SIZE, 0, 10) is None
+
+
+async def test_closing_waits_for_what_threads_write(
+    store: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, begun, going_on = Cache(store, str(tmp_path)), threading.Event(), threading.Event()
+    files: list[int] = []
+    write = os.pwrite
+
+    def slow(fd: int, raw: bytes, at: int) -> int:
+        begun.set()
+        going_on.wait(30)
+        files.append(os.fstat(fd).st_ino)
+        return write(fd, raw, at)
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    inode = os.fstat(cache._file).st_ino
+    keeping = asyncio.ensure_future(cache.keep("c", "new", bytes(WINDOW_BYTES)))
+    await asyncio.to_thread(begun.wait, 30)
+    keeping.cancel()
+    closing = asyncio.ensure_future(cache.close())
+    await asyncio.wait([keeping])
+    assert not closing.done()
+    going_on.set()
+    await closing
+    assert files == [inode]
