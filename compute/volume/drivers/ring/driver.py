@@ -114,9 +114,13 @@ class RingDriver:
         if await self.exists(volume_id):
             return
         layer_id = f"{volume_id}-{BEFORE_ALL.text}"
+        if about.parent:  # an earlier attempt may have stood on what its source was then
+            known = await self._shelf.about(layer_id)
+            if known is not None and known.parent not in ("", about.parent):
+                await release(self._shelf, known.parent, layer_id)
+        await objects.put(container, names.about(layer_id), encoded(about))  # tells `delete` the way
         if about.parent:
             await objects.put(container, names.references(about.parent) + layer_id, b"")
-        await objects.put(container, names.about(layer_id), encoded(about))
         await objects.put(container, names.references(layer_id) + volume_id, b"")
         head = encoded(Head(size_bytes, layer_id))
         await objects.put(container, names.head(volume_id, BEFORE_ALL), head)

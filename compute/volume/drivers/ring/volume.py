@@ -313,21 +313,24 @@ class Volume:
 
     async def _go_on_in(
         self, below: list[Layer], seen_bytes: int, snapshots: dict[str, Snapshot]
-    ) -> None:
+    ) -> Position:
         """Write into a new layer on a chain from now on. What refers to it is put before it counts."""
         layer_id = f"{self.id}-{self._journal.durable.text}"
         about = About(VERSION, below[0].id, seen_bytes, [])
+        await self._put(names.about(layer_id), encoded(about))  # tells who deletes the way
         await self._refer(below[0].id, layer_id)
-        await self._put(names.about(layer_id), encoded(about))
         await self._refer(layer_id, self.id)
         self._coming[layer_id] = [Layer(layer_id, about, {}), *below]
-        await self._append(Head(self.head.size_bytes, layer_id, snapshots))
+        return await self._append(Head(self.head.size_bytes, layer_id, snapshots))
 
     async def forget_snapshot(self, snapshot_id: str) -> None:
         """Let go of a snapshot. Idempotent."""
         async with self._changing:
             known = self.head.snapshots.get(snapshot_id)
-            if known is None:
+            if known is None:  # what was begun, and broke off, may have left its reference
+                for layer in self.chain:
+                    if layer.id.startswith(self.id):
+                        await self._release(layer.id, snapshot_id)
                 return
             rest = {key: kept for key, kept in self.head.snapshots.items() if key != snapshot_id}
             await self._append(msgspec.structs.replace(self.head, snapshots=rest))
@@ -344,7 +347,9 @@ class Volume:
                 return
             await self._until(lambda: not any(map(self._is_unfolded, self.chain)))
             chain = await self._loaded(kept.layer, self.chain)
-            await self._go_on_in(chain, kept.size_bytes, self.head.snapshots)
+            since = await self._go_on_in(chain, kept.size_bytes, self.head.snapshots)
+        # the last head that was put names the dropped layer: who takes over begins with that
+        await self._until(lambda: self._folded >= since)
         await self._release(dropped.id, self.id)
 
     # -- folding --
