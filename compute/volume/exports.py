@@ -156,7 +156,12 @@ class Exports:
             log.warning("attachment %s could not be exported: %s", export.attachment_id, error)
             await self._site.database.run(lambda: self._failed(export.attachment_id))
             return
-        if await self._site.database.run(lambda: self._opened(export, connection)):
+        try:
+            stands = await self._site.database.run(lambda: self._opened(export, connection))
+        except BaseException:  # the row may be taken back now, so nothing may stand on it
+            await asyncio.shield(driver.detach(export.volume_id, export.attachment_id))
+            raise
+        if stands:
             self._mine.add(export.attachment_id)
         else:  # taken back meanwhile
             await driver.detach(export.volume_id, export.attachment_id)
