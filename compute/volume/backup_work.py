@@ -27,6 +27,7 @@ from compute.volume.messages import add_message
 from compute.volume.models.backups import Backup
 from compute.volume.models.volumes import Volume
 from compute.volume.pools import GIB
+from compute.volume.volume_work import Doing
 from runtime.errors import AtollError
 from runtime.tasks import TaskOwner
 
@@ -66,7 +67,7 @@ class BackupWork:
         self._drivers = drivers
         self._vault = vault
         self._asked = asyncio.Event()
-        self._running: dict[str, asyncio.Task[Any]] = {}
+        self._running: dict[str, Doing] = {}
 
     @property
     def vault(self) -> Vault:
@@ -94,15 +95,25 @@ class BackupWork:
     async def begin(self, tasks: TaskOwner) -> None:
         """Begin all that this host is to do and does not yet."""
         for job in await self._jobs():
-            name = f"{job.status} {job.ident}"
-            if name not in self._running:
-                self._spawn(tasks, name, partial(self.do, job))
+            doing = self._running.get(job.ident)
+            if doing is None:
+                self._spawn(tasks, job.ident, partial(self.do, job), job.status)
+            elif doing.status != job.status:  # forced: the row wants something else by now
+                doing.task.cancel()
         if "sweep" not in self._running:
             self._spawn(tasks, "sweep", self._vault.sweep)
 
-    def _spawn(self, tasks: TaskOwner, name: str, work: Callable[[], Any]) -> None:
-        task = self._running[name] = tasks.spawn(name, work())
-        task.add_done_callback(lambda _: self._running.pop(name))
+    def _spawn(self, tasks: TaskOwner, name: str, work: Callable[[], Any], status: str = "") -> None:
+        """One piece of work at a time for each backup."""
+        task = tasks.spawn(name, work())
+        self._running[name] = Doing(task, status)
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            del self._running[name]
+            if task.cancelled():
+                self.ask()
+
+        task.add_done_callback(ended)
 
     async def round(self) -> None:
         """Do all that this host is to do, one after the other, then sweep."""

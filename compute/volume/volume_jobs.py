@@ -54,9 +54,14 @@ class Job(NamedTuple):
     task: Mapping[str, Any] = {}
 
     @property
+    def owner(self) -> str:
+        """What it is about."""
+        return f"{'snapshot' if self.is_snapshot else 'volume'} {self.ident}"
+
+    @property
     def name(self) -> str:
-        """Of its asyncio task."""
-        return f"{'snapshot' if self.is_snapshot else 'volume'} {self.ident} {self.status}"
+        """As logs have it."""
+        return f"{self.owner} {self.status}"
 
 
 def jobs_of(session: Session, host: str) -> list[Job]:

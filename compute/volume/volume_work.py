@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import select
 
@@ -34,6 +34,13 @@ AGAIN: Final = (StoreAway, DatabaseAway, ConnectionError, TimeoutError)
 log = logging.getLogger("atoll.cloud.volume")
 
 
+class Doing(NamedTuple):
+    """A task, and the status for which it was begun."""
+
+    task: asyncio.Task[Any]
+    status: str
+
+
 class VolumeWork:
     """The work of one process. drivers: by the names of backends."""
 
@@ -42,7 +49,7 @@ class VolumeWork:
         self._drivers = drivers
         self._library = library
         self._asked = asyncio.Event()
-        self._running: dict[str, asyncio.Task[Any]] = {}
+        self._running: dict[str, Doing] = {}
 
     @property
     def library(self) -> ImageLibrary:
@@ -75,14 +82,25 @@ class VolumeWork:
 
     async def _begin(self, tasks: TaskOwner) -> None:
         for job in await self._jobs():
-            if job.name not in self._running:
-                self._spawn(tasks, job.name, partial(self.do, job))
+            doing = self._running.get(job.owner)
+            if doing is None:
+                self._spawn(tasks, job.owner, partial(self.do, job), job.status)
+            elif doing.status != job.status:  # forced: the row wants something else by now
+                doing.task.cancel()
         if "holds" not in self._running:
             self._spawn(tasks, "holds", self.let_go)
 
-    def _spawn(self, tasks: TaskOwner, name: str, work: Any) -> None:
-        task = self._running[name] = tasks.spawn(name, work())
-        task.add_done_callback(lambda _: self._running.pop(name))
+    def _spawn(self, tasks: TaskOwner, name: str, work: Any, status: str = "") -> None:
+        """One piece of work at a time for each volume and snapshot."""
+        task = tasks.spawn(name, work())
+        self._running[name] = Doing(task, status)
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            del self._running[name]
+            if task.cancelled():
+                self.ask()
+
+        task.add_done_callback(ended)
 
     async def round(self) -> None:
         """Do all that this host is to do, one after the other."""
@@ -126,7 +144,7 @@ class VolumeWork:
                 await driver.delete(job.volume_id)
             elif job.status == "uploading":
                 await self._library.forget(str(job.task["image_id"]))
-            elif job.status == MIGRATING:
+            elif _is_moving(job):
                 await self._drivers[str(job.task["backend"])].delete(job.volume_id)
         except Exception as error:
             log.warning("%s could not be taken back: %s", job.name, error)
@@ -144,6 +162,9 @@ class VolumeWork:
             for snapshot_id in job.snapshots:
                 await driver.delete_snapshot(snapshot_id, job.volume_id)
             await driver.delete(job.volume_id)
+            for other in self._drivers.values():  # what a move could not remove
+                if other is not driver:
+                    await other.delete(job.volume_id)
         elif job.status == "managing":
             await self._adopted(job, driver)
         elif job.status == "extending":
@@ -207,13 +228,17 @@ class VolumeWork:
             session.merge(row)
 
     async def let_go(self) -> None:
-        """Images' bytes on which nothing stands any more."""
+        """Images' bytes on which nothing stands any more. One that can't be told holds up no other."""
         for row in await self._site.database.run(self._holds):
             driver = self._drivers.get(row.backend)
-            if driver is None or await driver.keeps_image(row.volume_id):
+            if driver is None:
                 continue
-            await self._library.release(holder_of(row.volume_id))
-            await self._site.database.run(partial(self._forget, row.volume_id))
+            try:
+                if not await driver.keeps_image(row.volume_id):
+                    await self._library.release(holder_of(row.volume_id))
+                    await self._site.database.run(partial(self._forget, row.volume_id))
+            except Exception as error:
+                log.warning("the image of volume %s is kept: %s", row.volume_id, error)
 
     def _holds(self) -> list[ImageHold]:
         making = select(Volume.id).where(Volume.status == "creating")
@@ -251,7 +276,7 @@ class VolumeWork:
         """Copy, let the row name the new place, delete the old one: each may be done again."""
         backend = str(job.task["backend"])
         if backend == job.backend:  # the copy is there, and the row says so
-            await self._drivers[str(job.task["from"])].delete(job.volume_id)
+            await self._left(self._drivers[str(job.task["from"])], job)
             return
         target = self._drivers[backend]
         await target.delete(job.volume_id)
@@ -267,9 +292,18 @@ class VolumeWork:
                     await copy.write(offset, await source.read(offset, length))
             await copy.flush()
         if await self._site.database.run(lambda: self._flip(job, backend)):
-            await driver.delete(job.volume_id)
+            await self._left(driver, job)
         else:
             await target.delete(job.volume_id)
+
+    async def _left(self, driver: Driver, job: Job) -> None:
+        """Delete the old copy. Where that fails, it goes with the volume, which has moved."""
+        try:
+            await driver.delete(job.volume_id)
+        except AGAIN:
+            raise
+        except Exception as error:
+            log.warning("the old copy of volume %s is still there: %s", job.volume_id, error)
 
     def _flip(self, job: Job, backend: str) -> bool:
         with self._site.database.write(ROOM, changes=False) as session:
@@ -279,6 +313,11 @@ class VolumeWork:
             row.backend = backend
             row.task = {**(row.task or {}), "from": job.backend}
             return True
+
+
+def _is_moving(job: Job) -> bool:
+    """Whether the copy at another backend is not the volume itself yet."""
+    return job.status in ("retyping", MIGRATING) and job.task.get("backend", job.backend) != job.backend
 
 
 def holder_of(volume_id: str) -> str:
