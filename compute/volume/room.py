@@ -4,8 +4,8 @@ import contextlib
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Mapping
+from typing import Final, NamedTuple
 
 from compute.backup.vault import Vault
 from compute.image.library import ImageLibrary
@@ -50,6 +50,18 @@ def _failed(name: str, error: BaseException) -> None:
     log.error("%s failed", name, exc_info=error)
 
 
+class Room(NamedTuple):
+    """The service, and who does what its rows ask for."""
+
+    service: VolumeService
+    drivers: Mapping[str, Driver]
+    heartbeat: Heartbeat
+    volumes: VolumeWork
+    exports: Exports
+    groups: GroupWork
+    backups: BackupWork
+
+
 @contextlib.asynccontextmanager
 async def opened(
     site: Site,
@@ -62,11 +74,55 @@ async def opened(
 
     Raises AtollError where a backend can't be used.
     """
-    async with (
-        _drivers(site, settings or Settings()) as drivers,
-        _served(site, drivers, library, encrypts_backups) as service,
-    ):
-        yield service
+    async with contextlib.AsyncExitStack() as stack:
+        room = await stack.enter_async_context(
+            wired(site, library, settings, encrypts_backups=encrypts_backups)
+        )
+        tasks = TaskOwner("volume", _failed)
+        stack.push_async_callback(tasks.close)
+        await room.heartbeat.beat()
+        tasks.spawn("heartbeat", room.heartbeat.run())
+        tasks.spawn("volumes", room.volumes.run(tasks))
+        tasks.spawn("exports", room.exports.run())
+        tasks.spawn("groups", room.groups.run())
+        tasks.spawn("backups", room.backups.run(tasks))
+        yield room.service
+
+
+@contextlib.asynccontextmanager
+async def wired(
+    site: Site,
+    library: ImageLibrary,
+    settings: Settings | None = None,
+    *,
+    encrypts_backups: bool = False,
+    enforcer: Enforcer | None = None,
+) -> AsyncIterator[Room]:
+    """All of it, at rest; `opened` sets it going. enforcer: one that is there. Raises AtollError."""
+    async with _drivers(site, settings or Settings()) as drivers:
+        group_work = GroupWork(site, drivers)
+        backup_work = BackupWork(site, drivers, Vault(site, encrypts=encrypts_backups))
+        volume_work, exports = VolumeWork(site, drivers, library), Exports(site, drivers)
+        routes = [
+            *ROUTES,
+            *volumes.routes(volume_work, backup_work),
+            *manage.routes(volume_work),
+            *volume_actions.routes(volume_work, AttachActions(exports)),
+            *attachments.routes(exports),
+            *snapshots.routes(volume_work),
+            *group_actions.routes(group_work),
+            *group_snapshots.routes(group_work),
+            *backup_actions.routes(backup_work),
+        ]
+        yield Room(
+            VolumeService(site, enforcer or Enforcer("volume", RULES, site.policies), routes),
+            drivers,
+            Heartbeat(site, drivers, (SCHEDULER, BACKUP)),
+            volume_work,
+            exports,
+            group_work,
+            backup_work,
+        )
 
 
 @contextlib.asynccontextmanager
@@ -114,33 +170,3 @@ async def _driver(
     except (Busy, OSError) as error:
         raise AtollError(f"the volume backend {backend.name} can't be used: {error}") from error
     return files
-
-
-@contextlib.asynccontextmanager
-async def _served(
-    site: Site, drivers: dict[str, Driver], library: ImageLibrary, encrypts_backups: bool
-) -> AsyncIterator[Service]:
-    heartbeat, group_work = Heartbeat(site, drivers, (SCHEDULER, BACKUP)), GroupWork(site, drivers)
-    backup_work = BackupWork(site, drivers, Vault(site, encrypts=encrypts_backups))
-    volume_work, exports = VolumeWork(site, drivers, library), Exports(site, drivers)
-    routes = [
-        *ROUTES,
-        *volumes.routes(volume_work, backup_work),
-        *manage.routes(volume_work),
-        *volume_actions.routes(volume_work, AttachActions(exports)),
-        *attachments.routes(exports),
-        *snapshots.routes(volume_work),
-        *group_actions.routes(group_work),
-        *group_snapshots.routes(group_work),
-        *backup_actions.routes(backup_work),
-    ]
-    async with contextlib.AsyncExitStack() as stack:
-        tasks = TaskOwner("volume", _failed)
-        stack.push_async_callback(tasks.close)
-        await heartbeat.beat()
-        tasks.spawn("heartbeat", heartbeat.run())
-        tasks.spawn("volumes", volume_work.run(tasks))
-        tasks.spawn("exports", exports.run())
-        tasks.spawn("groups", group_work.run())
-        tasks.spawn("backups", backup_work.run(tasks))
-        yield VolumeService(site, Enforcer("volume", RULES, site.policies), routes)
