@@ -59,6 +59,12 @@ class Job(NamedTuple):
         return f"{'snapshot' if self.is_snapshot else 'volume'} {self.ident}"
 
     @property
+    def is_moving(self) -> bool:
+        """Whether there may be a copy at another backend that is not the volume itself yet."""
+        elsewhere = self.task.get("backend", self.backend) != self.backend
+        return elsewhere and self.status in ("retyping", MIGRATING)
+
+    @property
     def name(self) -> str:
         """As logs have it."""
         return f"{self.owner} {self.status}"

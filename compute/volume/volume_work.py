@@ -17,7 +17,7 @@ from compute.image.library import ImageLibrary
 from compute.objects.errors import StoreAway
 from compute.server.errors import NotFound
 from compute.site import Site
-from compute.volume import images
+from compute.volume import images, moves
 from compute.volume.call import ROOM
 from compute.volume.drivers.contract import Driver
 from compute.volume.models.volumes import ImageHold, Volume
@@ -27,7 +27,6 @@ from compute.volume.volume_jobs import MIGRATING, Job, fail, finish, jobs_of
 from runtime.tasks import TaskOwner
 
 ROUND_S: Final = 5.0
-COPY_BYTES: Final = 4 * 1024 * 1024
 AGAIN: Final = (StoreAway, DatabaseAway, ConnectionError, TimeoutError)
 """What passes by itself: the row stays as it is, and the next round tries again."""
 
@@ -144,7 +143,7 @@ class VolumeWork:
                 await driver.delete(job.volume_id)
             elif job.status == "uploading":
                 await self._library.forget(str(job.task["image_id"]))
-            elif _is_moving(job):
+            elif job.is_moving:
                 await self._drivers[str(job.task["backend"])].delete(job.volume_id)
         except Exception as error:
             log.warning("%s could not be taken back: %s", job.name, error)
@@ -159,12 +158,7 @@ class VolumeWork:
         elif job.status == "creating":
             await self._made(job, driver)
         elif job.status == "deleting":
-            for snapshot_id in job.snapshots:
-                await driver.delete_snapshot(snapshot_id, job.volume_id)
-            await driver.delete(job.volume_id)
-            for other in self._drivers.values():  # what a move could not remove
-                if other is not driver:
-                    await other.delete(job.volume_id)
+            await self._deleted(job, driver)
         elif job.status == "managing":
             await self._adopted(job, driver)
         elif job.status == "extending":
@@ -177,6 +171,14 @@ class VolumeWork:
             await self._imaged(job, driver)
         elif job.status in ("retyping", MIGRATING) and "backend" in job.task:
             await self._moved(job, driver)
+
+    async def _deleted(self, job: Job, driver: Driver) -> None:
+        for snapshot_id in job.snapshots:
+            await driver.delete_snapshot(snapshot_id, job.volume_id)
+        await driver.delete(job.volume_id)
+        for other in self._drivers.values():  # what a move could not remove
+            if other is not driver:
+                await other.delete(job.volume_id)
 
     async def _made(self, job: Job, driver: Driver) -> None:
         if "image" in job.task:
@@ -279,18 +281,7 @@ class VolumeWork:
             await self._left(self._drivers[str(job.task["from"])], job)
             return
         target = self._drivers[backend]
-        await target.delete(job.volume_id)
-        await target.create(job.volume_id, job.size_bytes)
-        async with (
-            driver.open(job.volume_id, writable=True) as source,
-            target.open(job.volume_id, writable=True) as copy,
-        ):
-            async for extent in source.extents(0, source.size_bytes):
-                end = extent.offset + (extent.length if extent.data else 0)
-                for offset in range(extent.offset, end, COPY_BYTES):
-                    length = min(COPY_BYTES, end - offset)
-                    await copy.write(offset, await source.read(offset, length))
-            await copy.flush()
+        await moves.copy(driver, target, job.volume_id, job.size_bytes)
         if await self._site.database.run(lambda: self._flip(job, backend)):
             await self._left(driver, job)
         else:
@@ -313,11 +304,6 @@ class VolumeWork:
             row.backend = backend
             row.task = {**(row.task or {}), "from": job.backend}
             return True
-
-
-def _is_moving(job: Job) -> bool:
-    """Whether the copy at another backend is not the volume itself yet."""
-    return job.status in ("retyping", MIGRATING) and job.task.get("backend", job.backend) != job.backend
 
 
 def holder_of(volume_id: str) -> str:

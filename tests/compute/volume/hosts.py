@@ -66,7 +66,7 @@ AWAY: Final = (StoreAway, StoreRefused, DatabaseAway)
 class Tokens:
     """`Authenticator`: a token is its project's id, and whoever has one is an administrator."""
 
-    async def context(self, token: str) -> Context | None:
+    async def context(self, token: str, *_: Any) -> Context | None:
         roles = ["admin", "manager", "member", "reader"]
         facts = {"user_id": "someone", "project_id": token, "system_scope": None, "roles": roles}
         named = ("someone", "default", token, token, "default", None, None)
