@@ -35,6 +35,8 @@ SLOT_BYTES_MAX: Final = 4 * 1024 * 1024
 SLOTS_UNDER_WAY: Final = 4
 SLOT_BYTES_SOON: Final = 1024 * 1024
 """While a slot is under way, the next one waits for as much: what comes meanwhile shares it."""
+GATHER_S: Final = 0.001
+"""How long a slot is waited with for clients who were just answered: they are likely to write on."""
 PUT_TRIES: Final = 60
 """Times that a slot is put, each with the own tries of the client: for over a minute."""
 READS_AT_ONCE: Final = 8
@@ -74,6 +76,8 @@ class Journal:
         self._next = begin
         self._waiting: deque[tuple[Record, asyncio.Future[Position]]] = deque()
         self._waiting_bytes = 0
+        self._expected = 0
+        self._soon: asyncio.Handle | None = None
         self._under_way = 0
         self._last: asyncio.Task[None] | None = None
         self.failed: Exception | None = None
@@ -87,15 +91,30 @@ class Journal:
         future: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
         self._waiting.append((record, future))
         self._waiting_bytes += _bytes(record)
-        self._begin_slots()
+        self._begin_soon()
         return await asyncio.shield(future)
 
     async def idle(self) -> None:
         """Returns when all that was appended is durable or has failed."""
-        while self._last is not None and not self._last.done():
-            await asyncio.wait([self._last])
+        while self._soon is not None or (self._last is not None and not self._last.done()):
+            if self._soon is not None or self._last is None:
+                await asyncio.sleep(GATHER_S)
+            else:
+                await asyncio.wait([self._last])
+
+    def _begin_soon(self) -> None:
+        """In the loop's next turn; or when those are back who were answered last, if they are quick."""
+        loop = asyncio.get_running_loop()
+        if self._under_way == 0 and len(self._waiting) < self._expected:
+            if self._soon is None:
+                self._soon = loop.call_later(GATHER_S, self._begin_slots)
+            return
+        if self._soon is not None:
+            self._soon.cancel()
+        self._soon = loop.call_soon(self._begin_slots)
 
     def _begin_slots(self) -> None:
+        self._soon, self._expected = None, 0
         while self._waiting and self._is_time() and self.failed is None:
             batch, size = [], 0
             while self._waiting and size < SLOT_BYTES_MAX:
@@ -140,7 +159,8 @@ class Journal:
             self._fail(error)
         for _, future in batch:
             _settle(future, position, error)
-        self._begin_slots()
+        self._expected = len(batch) + len(self._waiting)
+        self._begin_soon()
 
     def _fail(self, error: Exception) -> None:
         """From now on nothing is written: what is under way may not count."""
