@@ -7,7 +7,7 @@
 """
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -45,6 +45,9 @@ class Marks:
             self._bits.extend(bytes((number >> 3) + 1 - len(self._bits)))
         self._bits[number >> 3] |= 1 << (number & 7)
 
+    def __len__(self) -> int:
+        return int.from_bytes(self._bits, "little").bit_count()
+
     def __contains__(self, number: int) -> bool:
         return number >> 3 < len(self._bits) and bool(self._bits[number >> 3] >> (number & 7) & 1)
 
@@ -62,6 +65,21 @@ class Sweeper:
         def work(session: Session) -> list[str]:
             query = select(BackupStore.container).where(BackupStore.dirty_us.is_not(None))
             return list(session.scalars(query))
+
+        return await self._read(work)
+
+    async def count(self, copy_id: str) -> int:
+        """The objects of a whole copy: root, pages, their chunks; 0 of one that is elsewhere."""
+
+        def work(session: Session) -> int:
+            if session.get(BackupCopy, copy_id) is None:
+                return 0
+            query = (
+                select(BackupObject.id, BackupObject.refs)
+                .join(BackupPage, BackupPage.object_id == BackupObject.id)
+                .where(BackupPage.copy_id == copy_id)
+            )
+            return 1 + len(_marked(session.execute(query.execution_options(yield_per=BATCH))))
 
         return await self._read(work)
 
@@ -124,8 +142,13 @@ def _begun(session: Session, container: str) -> Sweep:
 
 
 def _marks(session: Session, begun: Sweep) -> Marks:
+    return _marked(_live_pages(session, begun))
+
+
+def _marked(pages: Iterable[Any]) -> Marks:
+    """Pages and their chunks."""
     marks = Marks()
-    for number, refs in _live_pages(session, begun):
+    for number, refs in pages:
         marks.add(number)
         for (chunk,) in struct.iter_unpack(">Q", bytes(refs)):
             marks.add(chunk)

@@ -114,6 +114,10 @@ class Vault:
         """Forget a copy, made or in the making; `sweep` removes what only it needed."""
         await self._ledger.drop(copy_id)
 
+    async def count(self, copy_id: str) -> int:
+        """How many objects a whole copy refers to; 0 of one that this database does not know."""
+        return await self._sweeper.count(copy_id)
+
     async def sweep(self) -> int:
         """Remove what no copy needs; how many objects."""
         return sum([await self._sweeper.sweep(name) for name in await self._sweeper.dirty()])

@@ -132,6 +132,7 @@ class BackupWork:
         """One thing, to its end."""
         try:
             made = await self._done(job)
+            count = await self._vault.count(made.copy_id) if made is not None else 0
         except AGAIN as error:
             log.warning("%s of backup %s waits: %s", job.status, job.ident, error)
         except TakenOver:
@@ -143,7 +144,7 @@ class BackupWork:
             reason = _told(error)
             await self._site.database.run(lambda: self._failed(job, reason))
         else:
-            await self._site.database.run(lambda: self._end(job, made))
+            await self._site.database.run(lambda: self._end(job, made, count))
             self.ask()
 
     async def _done(self, job: Job) -> Copy | None:
@@ -211,7 +212,7 @@ class BackupWork:
 
     # -- the rows afterwards --
 
-    def _end(self, job: Job, made: Copy | None) -> None:
+    def _end(self, job: Job, made: Copy | None, count: int) -> None:
         now = self._site.now_us()
         with self._site.database.write(ROOM, changes=False) as session:
             row = session.get(Backup, job.ident)
@@ -222,22 +223,33 @@ class BackupWork:
                 return
             if made is not None:
                 row.store, row.copy_id, row.sealed_key = made
+                row.object_count = count
             if job.new_bytes and (volume := session.get(Volume, job.volume_id)) is not None:
                 volume.launched_us = now
             release(session, row, restored=True)
             row.status, row.updated_us, row.fail_reason = "available", now, None
 
     def _failed(self, job: Job, reason: str) -> None:
-        now = self._site.now_us()
-        action, detail = SAID[job.status]
         with self._site.database.write(ROOM, changes=False) as session:
             row = session.get(Backup, job.ident)
-            if row is None or row.status != job.status:
-                return
-            release(session, row)
-            row.status = "available" if job.status == "restoring" else "error"
-            row.fail_reason, row.updated_us = reason, now
-            add_message(session, self._site, row.project_id, "VOLUME_BACKUP", row.id, action, detail)
+            if row is not None and row.status == job.status:
+                fail(session, self._site, row, reason)
+
+
+def fail(session: Session, site: Site, row: Backup, reason: str) -> None:
+    """What is under way with a backup came to nothing."""
+    action, detail = SAID[row.status]
+    release(session, row)
+    row.status = "available" if row.status == "restoring" else "error"
+    row.fail_reason, row.updated_us = reason, site.now_us()
+    add_message(session, site, row.project_id, "VOLUME_BACKUP", row.id, action, detail)
+
+
+def end(session: Session, site: Site, host: str, ident: str | None) -> None:
+    """End what a host that is down has begun. ident: of one backup alone."""
+    query = select(Backup).where(Backup.host == host, Backup.status.in_(tuple(SAID)))
+    for row in session.scalars(query if ident is None else query.where(Backup.id == ident)).all():
+        fail(session, site, row, "The host of the backup is down.")
 
 
 async def _changed(driver: Driver, job: Job) -> Sequence[Extent] | None:

@@ -51,7 +51,7 @@ def _detail(call: Call, session: Session, row: Backup) -> dict[str, Any]:
     view = summary(call, row) | {
         "status": row.status,
         "size": row.size_gib,
-        "object_count": 0,
+        "object_count": row.object_count,
         "availability_zone": row.zone,
         "container": row.container or row.store,
         "created_at": written(row.created_us),

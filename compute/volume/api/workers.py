@@ -6,7 +6,7 @@ changed and leaves them alone.
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any, Final
 
 from sqlalchemy import select, update
@@ -15,23 +15,26 @@ from sqlalchemy.orm import Session
 from compute.server.errors import BadRequest
 from compute.server.request import Answer, json_answer
 from compute.server.schema import Schema
+from compute.site import Site
 from compute.volume.api import forms
+from compute.volume.backup_work import end as end_backups
 from compute.volume.call import Call
 from compute.volume.groups import settle
 from compute.volume.heartbeat import SCHEDULER, VOLUME, is_up
 from compute.volume.matching import is_true
 from compute.volume.models.services import VolumeService
 from compute.volume.models.volumes import Snapshot, Volume
+from compute.volume.volume_jobs import fail, jobs_of
 
 SINCE: Final = 24
-KINDS: Final = ("Volume", "Snapshot")
+KINDS: Final = ("Volume", "Snapshot", "Backup")
 ENDS: Final = {
     "creating": "error",
     "downloading": "error",
     "deleting": "error_deleting",
     "extending": "error_extending",
 }
-"""Where work that its host will not finish leads to."""
+"""Where a group's members lead to; what is under way for itself ends as when it fails."""
 
 _NAME = {**forms.HOST, "pattern": r"^[a-zA-Z0-9-._#@:/+]*$"}
 _FORM = Schema(
@@ -97,16 +100,23 @@ def clean_up(call: Call) -> Answer:
         rows = _meant(session, asked, now)
         down = [row for row in rows if row.binary == VOLUME and not is_up(row, now)]
         for row in down:
-            _end(session, row.host, [kind] if kind else KINDS, asked.get("resource_id"))
+            _end(session, call.site, row.host, [kind] if kind else KINDS, asked.get("resource_id"))
         session.flush()
         settle(session)
     unavailable = [_view(row) for row in rows if row not in down]
     return json_answer({"cleaning": [_view(row) for row in down], "unavailable": unavailable})
 
 
-def _end(session: Session, place: str, kinds: Iterable[str], ident: str | None) -> None:
-    """End what is under way at a host's backend. ident: of one volume or snapshot alone."""
+def _end(session: Session, site: Site, place: str, kinds: Collection[str], ident: str | None) -> None:
+    """End what is under way at a host's backend. ident: of one thing alone."""
     host, _, backend = place.partition("@")
+    for job in jobs_of(session, host):
+        kind = "Snapshot" if job.is_snapshot else "Volume"
+        if job.backend == backend and kind in kinds and ident in (None, job.ident):
+            fail(session, site, job)
+    if "Backup" in kinds:
+        end_backups(session, site, host, ident)
+    session.flush()
     here = select(Volume.id).where(Volume.host == host, Volume.backend == backend)
     for status, end in ENDS.items():
         if "Volume" in kinds:

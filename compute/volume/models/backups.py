@@ -14,7 +14,7 @@ class Backup(Base):
     container: as its maker named it. store, copy_id, sealed_key: where its bytes are, once they are;
     of one that is being imported, where they were said to be. source: the volume's own facts, which a
     restored volume gets. restore_volume_id: the volume that it is being restored to; restore_new: made
-    for that.
+    for that. object_count: that it refers to, once it is made; others may refer to them, too.
     """
 
     __tablename__ = "volume_backup"
@@ -40,6 +40,7 @@ class Backup(Base):
     copy_id: Mapped[str | None] = mapped_column(String(ID_CHARS))
     sealed_key: Mapped[bytes | None] = mapped_column(LargeBinary)
     is_import: Mapped[bool] = mapped_column(default=False)
+    object_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     restore_volume_id: Mapped[str | None] = mapped_column(String(ID_CHARS))
     restore_new: Mapped[bool] = mapped_column(default=False)
     data_us: Mapped[int] = mapped_column(BigInteger)
