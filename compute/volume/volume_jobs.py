@@ -15,6 +15,8 @@ from compute.volume.pools import GIB
 from compute.volume.volumes import snapshots_of
 
 MIGRATING: Final = "migrating"
+NOT_OURS: Final = "not_ours"
+"""In the task of a volume that is deleted: it could not be taken over, so its bytes stay."""
 OF_VOLUMES: Final = (
     *("creating", "deleting", "extending", "uploading", "retyping", "reverting", "downloading"),
     "managing",

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from compute.database.engine import DatabaseAway
 from compute.image.library import ImageLibrary
-from compute.objects.errors import StoreAway
+from compute.objects.errors import StoreAway, StoreRefused
 from compute.server.errors import NotFound
 from compute.site import Site
 from compute.volume import images, moves
@@ -141,6 +141,8 @@ class VolumeWork:
                 await driver.delete_snapshot(job.ident, job.volume_id)
             elif job.status == "creating":
                 await driver.delete(job.volume_id)
+            elif job.status == "managing" and not job.is_snapshot:
+                await _without_half(driver, job.volume_id)
             elif job.status == "uploading":
                 await self._library.forget(str(job.task["image_id"]))
             elif job.is_moving:
@@ -193,14 +195,22 @@ class VolumeWork:
             await driver.extend(job.volume_id, job.size_bytes)
 
     async def _adopted(self, job: Job, driver: Driver) -> None:
-        """Its size is counted before it is taken over: there may be no room in the quota."""
+        """Its size is counted before it is taken over: there may be no room in the quota.
+
+        Once it is here, what it was has to go, sooner or later: that is tried again, not given up.
+        """
         name = str(job.task["name"])
-        there = job.volume_id if await driver.exists(job.volume_id) else name
-        async with driver.open(there, writable=False) as disk:
-            size_gib = max(1, -(-disk.size_bytes // GIB))
-        await self._site.database.run(lambda: self._count(job, size_gib))
-        await driver.adopt(job.volume_id, name)
-        await driver.extend(job.volume_id, size_gib * GIB)
+        try:
+            there = job.volume_id if await driver.exists(job.volume_id) else name
+            async with driver.open(there, writable=False) as disk:
+                size_gib = max(1, -(-disk.size_bytes // GIB))
+            await self._site.database.run(lambda: self._count(job, size_gib))
+            await driver.adopt(job.volume_id, name)
+            await driver.extend(job.volume_id, size_gib * GIB)
+        except StoreRefused as error:
+            if await _may_exist(driver, job.volume_id):
+                raise StoreAway(str(error)) from error
+            raise
 
     def _count(self, job: Job, size_gib: int) -> None:
         with self._site.database.write(ROOM, changes=False) as session:
@@ -304,6 +314,20 @@ class VolumeWork:
             row.backend = backend
             row.task = {**(row.task or {}), "from": job.backend}
             return True
+
+
+async def _may_exist(driver: Driver, volume_id: str) -> bool:
+    """Whether it is there, or nobody can tell now."""
+    try:
+        return await driver.exists(volume_id)
+    except Exception:
+        return True
+
+
+async def _without_half(driver: Driver, volume_id: str) -> None:
+    """What was begun of a volume goes. One that is whole stays: its bytes may be nowhere else."""
+    if not await driver.exists(volume_id):
+        await driver.delete(volume_id)
 
 
 def holder_of(volume_id: str) -> str:

@@ -87,7 +87,7 @@ def check_deletable(session: Session, row: Volume, *, force: bool, cascade: bool
             and snapshot.project_id == row.project_id
             for snapshot in snapshots
         )
-        loose = plain and idle
+        loose = plain and idle and not _are_sources(session, [snapshot.id for snapshot in snapshots])
     else:
         loose = not snapshots
     if not (free and known and loose and row.group_id is None):
@@ -97,6 +97,12 @@ def check_deletable(session: Session, row: Volume, *, force: bool, cascade: bool
             " awaiting a transfer, or be disassociated from snapshots after volume transfer."
         )
     return snapshots
+
+
+def _are_sources(session: Session, snapshot_ids: list[str]) -> bool:
+    """Whether a volume is being made from one of them."""
+    query = select(Volume.id).where(Volume.snapshot_id.in_(snapshot_ids), Volume.status == "creating")
+    return session.scalar(query.limit(1)) is not None
 
 
 def _either(words: tuple[str, ...]) -> str:

@@ -27,6 +27,7 @@ from compute.volume.models.types import VolumeType
 from compute.volume.models.volumes import Snapshot, Volume
 from compute.volume.pools import GIB, check_not_frozen, fitting, pools
 from compute.volume.quotas import PER_VOLUME, reserve
+from compute.volume.volume_jobs import NOT_OURS
 from compute.volume.volume_work import VolumeWork
 from compute.volume.volumes import (
     check_deletable,
@@ -343,13 +344,15 @@ def delete(call: Call, *, force: bool, cascade: bool, rule: str = "volume:delete
         if force and rule == "volume:delete":
             call.enforce("volume:force_delete", project_id=row.project_id)
         snapshots = check_deletable(session, row, force=force, cascade=cascade)
-        if not row.host or row.status == "error_managing":  # no backend has anything of it
+        if not row.host:
             for snapshot in snapshots:
                 session.delete(snapshot)
             session.flush()
             session.delete(row)
             return
         check_not_frozen(session, row.host, row.backend)
+        if row.status == "error_managing":  # what the backend has was not ours, and is not now
+            row.task = {NOT_OURS: True}
         row.previous_status, row.status = row.status, "deleting"
         row.updated_us = call.site.now_us()
         for snapshot in snapshots:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from compute.objects.contract import ObjectStore
-from compute.objects.errors import Exists, StoreAway
+from compute.objects.errors import Exists, NoSuchObject, StoreAway
 from compute.volume.drivers.errors import Fenced
 from compute.volume.drivers.ring import names
 from compute.volume.drivers.ring.names import Position
@@ -179,10 +179,19 @@ class Journal:
                 await self._objects.put(self._container, name, raw, if_none_match=True)
                 return
             except Exists as error:
+                if number and await self._is_ours(name, raw):
+                    return
                 raise Fenced(f"volume {self._volume_id} was taken over") from error
             except StoreAway:
                 if number == PUT_TRIES - 1:
                     raise
+
+    async def _is_ours(self, name: str, raw: bytes) -> bool:
+        """Whether an earlier try, of which no answer came, has put the slot after all."""
+        try:
+            return await self._objects.get(self._container, name) == raw
+        except NoSuchObject:
+            return False  # sealed, folded and deleted by whoever took over
 
     async def forget(self, positions: Sequence[Position]) -> None:
         """Delete slots that all is folded of."""
