@@ -6,10 +6,10 @@ and checks that it exits 0 and leaves no process; `kill` and `restart` are for c
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import re
-import secrets
 import signal
 import socket
 import ssl
@@ -27,6 +27,8 @@ STOP_DEADLINE_S: Final = 60.0
 POLL_S: Final = 0.02
 PORTS: Final = range(20000, 32000)
 """Below Linux's ephemeral ports, so that no client's own port is in the way of a restart."""
+PORTS_CLAIMED: Final = 1000
+"""What one process of tests has for itself of them."""
 BANNER_END: Final = "Ctrl-C stops it; data stay."
 
 
@@ -35,12 +37,40 @@ class StoreFailed(AssertionError):
 
 
 def free_port() -> int:
-    """A port of the loopback interface on which nobody listens."""
+    """A port of the loopback interface on which nobody listens and that no other test is given."""
+    return free_ports(1)
+
+
+def free_ports(count: int) -> int:
+    """The first of so many such ports in a row."""
     while True:
-        port = PORTS[secrets.randbelow(len(PORTS))]
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+        ports = list(itertools.islice(_numbers, count))
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for port in ports:
+                probe = stack.enter_context(socket.socket())
+                probe.bind(("127.0.0.1", port))
+            if ports[-1] - ports[0] == count - 1:
+                return ports[0]
+
+
+def _claimed_numbers() -> Iterator[int]:
+    """Numbers of ports that no other process of tests is given, over and over.
+
+    The claim is an abstract socket's name, which Linux gives back when this process ends.
+    """
+    for start in PORTS[::PORTS_CLAIMED]:
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0atoll-test-ports-{start}")
+        except OSError:
+            claim.close()
+            continue
+        with claim:
+            yield from itertools.cycle(range(start, start + PORTS_CLAIMED))
+    raise StoreFailed("all ports for tests are claimed")
+
+
+_numbers: Final = _claimed_numbers()
 
 
 def clean_environment(**added: str) -> dict[str, str]:

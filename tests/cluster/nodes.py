@@ -8,14 +8,13 @@ client of any of them.
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from runtime.randomness import SystemRandomness
-from tests.api.store import RunningStore, StoreFailed, clean_environment, free_port
+from tests.api.store import RunningStore, StoreFailed, clean_environment, free_ports
 from tests.cluster.links import Hosts
 from tests.cluster.proxies import Proxies
 from tools.main import main as atoll
@@ -156,17 +155,6 @@ def _stop(node: Node) -> None:
 def _atoll(*arguments: str) -> None:
     if atoll(arguments) != 0:
         raise StoreFailed(f"atoll {' '.join(arguments)} failed")
-
-
-def free_ports(count: int) -> int:
-    """The first of so many free ports in a row."""
-    while True:
-        first = free_port()
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            for port in range(first, first + count):
-                probe = stack.enter_context(socket.socket())
-                probe.bind(("127.0.0.1", port))
-            return first
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from tests.api.store import free_port
+from tests.api.store import free_ports
 
 LOOPBACK: Final = "127.0.0.1"
 MARK: Final = "TESTS_HOST"
@@ -92,7 +92,7 @@ class Proxies:
     async def _listen(self, number: int, port: int, workers: int) -> int:
         """On as many ports in a row; the first."""
         while True:
-            first, servers = free_port(), []
+            first, servers = free_ports(workers), []
             try:
                 for worker in range(workers):
                     servers.append(await self._listen_for(number, first + worker, port + worker))

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.api.cli.commands import atoll
-from tests.api.store import REPOSITORY, clean_environment
-from tests.cluster.nodes import free_ports
+from tests.api.store import REPOSITORY, clean_environment, free_ports
 from tools.cluster import NODES, PORTS
 
 ENDS_WITHIN_S = 60
